@@ -1,0 +1,1 @@
+//! Everything that touches the running kernel: probes, ring, snapshot, peek, counters, /proc.

@@ -1,0 +1,13 @@
+//! The tcptrace agent. Data flows one way: command -> pump -> {kernel, recording, tui}; siblings
+//! never import one another.
+
+mod command;
+mod failure;
+mod kernel;
+mod pump;
+mod recording;
+mod tui;
+
+fn main() -> std::process::ExitCode {
+    command::main()
+}

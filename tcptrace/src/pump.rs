@@ -1,0 +1,1 @@
+//! The loop that every mode shares: facts in, engine, consumers out.

@@ -1,0 +1,1 @@
+//! The NDJSON recording: its format, its writer and its reader.
