@@ -226,3 +226,151 @@ impl<R: Read> Iterator for Reader<R> {
         Some(item)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::encode::Encoder;
+    use super::super::samples;
+    use super::*;
+    use bytes::BytesMut;
+
+    /// A recording of every Input, as text.
+    fn recording() -> String {
+        let mut out = BytesMut::new();
+        let mut encoder = Encoder::new(samples::header().clock_offset_ns);
+        encoder.header(&samples::header(), &mut out);
+        for (input, annotation) in samples::inputs() {
+            encoder.input(&input, &annotation, &mut out);
+        }
+        String::from_utf8(out.to_vec()).unwrap()
+    }
+
+    /// Reads `text`: lines before the first error, and that error.
+    fn check(text: impl AsRef<[u8]>) -> (Vec<Line>, Option<String>) {
+        let mut lines = Vec::new();
+        for line in Reader::new("x.ndjson".to_owned(), text.as_ref()) {
+            match line {
+                Ok(line) => lines.push(line),
+                Err(error) => return (lines, Some(error.to_string())),
+            }
+        }
+        (lines, None)
+    }
+
+    fn refused(text: impl AsRef<[u8]>, words: &[&str]) {
+        let (_, error) = check(text);
+        let error = error.expect("this is refused");
+        for word in words {
+            assert!(error.contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_line_is_named_and_the_rest_can_be_read() {
+        let text = recording();
+        let mut lines: Vec<&str> = text.lines().collect();
+        let whole = lines.len();
+        lines[3] = r#"{"type":"destroy","seq":3}"#;
+        let text = lines.join("\n");
+        refused(&text, &["x.ndjson", "line 4", "mono_ns"]);
+        let read = Reader::new("x".to_owned(), text.as_bytes());
+        assert_eq!(read.filter(Result::is_ok).count(), whole - 1);
+        refused(text.replace("destroy", "\u{0}"), &["line 4"]);
+    }
+
+    #[test]
+    fn only_a_recording_is_read() {
+        for text in [
+            "",
+            "\n",
+            "hello\n",
+            "{}\n",
+            "{\"type\":\"tick\"}\n",
+            "\u{1f}\u{8b}",
+        ] {
+            refused(text, &["x.ndjson", "not a tcptrace recording"]);
+        }
+        let text = recording();
+        let headless = text.split_once('\n').unwrap().1;
+        refused(headless, &["first line is no header"]);
+    }
+
+    #[test]
+    fn a_newer_version_is_refused_with_the_remedy() {
+        let newer = r#"{"type":"header","version":2,"everything":"else differs"}"#;
+        refused(newer, &["version 2", "up to 1", "install a newer tcptrace"]);
+    }
+
+    #[test]
+    fn what_a_newer_minor_adds_is_accepted() {
+        let mut text = recording().replace(",\"seq\":", ",\"added\":{\"a\":[1]},\"seq\":");
+        text.push_str("{\"type\":\"weather\",\"sky\":\"blue\"}\n");
+        let (lines, error) = check(&text);
+        assert_eq!(error, None);
+        let facts = lines.iter().filter_map(|line| match line {
+            Line::Input(input) => Some(input.clone()),
+            _ => None,
+        });
+        let expected: Vec<_> = samples::inputs()
+            .into_iter()
+            .map(|(input, _)| input)
+            .collect();
+        assert_eq!(facts.collect::<Vec<_>>(), expected);
+        assert_eq!(lines.last(), Some(&Line::Unknown));
+    }
+
+    #[test]
+    fn other_writers_may_sort_keys_and_add_space() {
+        let text: String = recording()
+            .lines()
+            .map(|line| {
+                let value: serde_json::Value = serde_json::from_str(line).unwrap();
+                format!("  {value}\r\n\n")
+            })
+            .collect();
+        assert!(!text.contains("{\"type\""), "the keys are sorted");
+        assert_eq!(check(text), check(recording()));
+    }
+
+    #[test]
+    fn a_killed_recorder_leaves_a_readable_file() {
+        let text = recording();
+        let header = text.find('\n').unwrap() + 1;
+        let mut before = 0;
+        for cut in header..text.len() {
+            let mut reader = Reader::new("x".to_owned(), &text.as_bytes()[..cut]);
+            let read = reader.by_ref().map(Result::unwrap).count();
+            let whole = text[..cut].matches('\n').count();
+            // The line is whole although its newline is missing.
+            let complete = text.as_bytes()[cut] == b'\n';
+            let torn = !text[..cut].ends_with('\n') && !complete;
+            assert_eq!(read, whole + usize::from(complete));
+            assert_eq!(reader.cut_off().is_some(), torn, "{cut}");
+            assert!(read >= before);
+            before = read;
+        }
+    }
+
+    #[test]
+    fn a_line_has_a_bounded_length() {
+        let mut text = recording();
+        text.extend(std::iter::repeat_n('x', MAX_LINE + 1));
+        refused(text, &["line 25", "longer than"]);
+    }
+
+    #[test]
+    fn a_version_1_recording_is_read_for_ever() {
+        let (lines, error) = check(include_str!("fixtures/v1.ndjson"));
+        assert_eq!(error, None);
+        assert_eq!(lines[0], Line::Header(samples::header().into()));
+        for (line, (input, _)) in lines[1..].iter().zip(samples::inputs()) {
+            assert_eq!(*line, Line::Input(input));
+        }
+        let [.., Line::Finding(finding), Line::Footer(footer)] = &lines[..] else {
+            panic!("a finding and the footer come last");
+        };
+        assert_eq!(lines.len(), samples::inputs().len() + 3);
+        assert_eq!(finding.process.as_ref().unwrap().pid.0, 812);
+        assert_eq!(footer.losses["ring"], 3);
+    }
+}

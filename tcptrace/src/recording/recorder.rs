@@ -330,3 +330,6 @@ impl Recorder {
         dropped.to = dropped.to.max(to);
     }
 }
+
+#[cfg(test)]
+mod tests;

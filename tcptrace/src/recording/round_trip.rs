@@ -9,12 +9,12 @@ use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::select;
+use tcptrace_core::Input;
 use tcptrace_core::engine::Annotation;
 use tcptrace_core::finding::{Confidence, Owner, Provenance};
 use tcptrace_core::input::*;
 use tcptrace_core::tcp::{Endpoint, Shutdown, TcpState};
 use tcptrace_core::units::{Fd, MonoNs, NetnsId, Pid, Port, SockId, Tid, WallNs};
-use tcptrace_core::{Input, input};
 
 use super::decode::{self, Line};
 use super::encode::Encoder;
@@ -413,36 +413,33 @@ fn loss() -> impl Strategy<Value = Input> {
 
 fn tick() -> impl Strategy<Value = Input> {
     (at(), any::<i64>()).prop_map(|(at, wall)| {
-        Input::Tick(input::Tick {
+        Input::Tick(Tick {
             at,
             wall: WallNs(wall),
         })
     })
 }
 
-pub(super) fn any_input() -> impl Strategy<Value = Input> {
-    prop_oneof![
-        prop_oneof![
-            transition(),
-            accept(),
-            retransmit(),
-            synack_retransmit(),
-            reset(),
-            queue_drop(),
-            destroy(),
-            socket(),
-        ],
-        prop_oneof![
-            snapshot(),
-            inspection(),
-            listener(),
-            counters(),
-            netns(),
-            process(),
-            loss(),
-            tick(),
-        ],
-    ]
+fn any_input() -> impl Strategy<Value = Input> {
+    // Boxed: as one type they would not fit on the stack of a test.
+    proptest::strategy::Union::new([
+        transition().boxed(),
+        accept().boxed(),
+        retransmit().boxed(),
+        synack_retransmit().boxed(),
+        reset().boxed(),
+        queue_drop().boxed(),
+        destroy().boxed(),
+        socket().boxed(),
+        snapshot().boxed(),
+        inspection().boxed(),
+        listener().boxed(),
+        counters().boxed(),
+        netns().boxed(),
+        process().boxed(),
+        loss().boxed(),
+        tick().boxed(),
+    ])
 }
 
 fn annotation() -> impl Strategy<Value = Annotation> {
