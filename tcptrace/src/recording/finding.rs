@@ -46,7 +46,7 @@ pub(crate) struct RecordedFinding {
     /// When the oldest of them went wrong, on the wall clock.
     pub(crate) since: String,
     /// The same, monotonic.
-    pub(crate) since_ns: MonoNs,
+    pub(crate) since_mono_ns: MonoNs,
     /// Sockets per minute, when it grows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) growth_per_minute: Option<f64>,
@@ -190,14 +190,15 @@ impl RecordedFinding {
             service: RecordedService::new(service),
             count: *count,
             since: stamp(*since),
-            since_ns: *since,
+            since_mono_ns: *since,
             // Two decimals: more would be noise, and would not survive text exactly.
             growth_per_minute: growth_per_minute
                 .filter(|rate| rate.is_finite())
                 .map(|rate| (rate * 100.0).round() / 100.0),
             caused_by: caused_by.map(|id| id.to_string()),
             samples: samples.iter().map(RecordedSocket::new).collect(),
-            evidence: evidence_value(evidence),
+            evidence: serde_json::to_value(evidence)
+                .expect("evidence has string keys and serializes no foreign type"),
             summary,
             advice,
         }
@@ -257,8 +258,4 @@ impl RecordedSocket {
             peer,
         }
     }
-}
-
-fn evidence_value(_evidence: &tcptrace_core::finding::Evidence) -> Value {
-    Value::Null
 }
