@@ -16,6 +16,10 @@ use super::header::{FORMAT_VERSION, Footer, FormatVersion, Header};
 
 /// One line of a recording.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every line is an Input: a box for each would be an allocation for each"
+)]
 pub(crate) enum Line {
     /// The first line of a recording or of a segment.
     Header(Box<Header>),

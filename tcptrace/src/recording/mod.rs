@@ -10,13 +10,10 @@
 //! - Nothing here asks a clock, and no kernel address is written: none is in an Input.
 //! - Memory is bounded: the queue to the writer thread, the length of a line, the pool of buffers.
 
-#![cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        unused_imports,
-        reason = "the pump and the commands that call this are not here yet"
-    )
+#![expect(
+    dead_code,
+    unused_imports,
+    reason = "the pump and the commands that call this are not here yet"
 )]
 
 mod decode;

@@ -471,3 +471,56 @@ pub(super) fn finding() -> Finding {
         caused_by: Some(FindingId(2)),
     }
 }
+
+/// Every key, at any depth, of every line, but those of the evidence: its kinds document it.
+fn keys(value: &serde_json::Value, into: &mut std::collections::BTreeSet<String>) {
+    match value {
+        serde_json::Value::Object(members) => {
+            for (key, member) in members {
+                into.insert(key.clone());
+                if key != "evidence" {
+                    keys(member, into);
+                }
+            }
+        }
+        serde_json::Value::Array(items) => items.iter().for_each(|item| keys(item, into)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_documentation_names_every_type_and_field() {
+    let page = include_str!("../../../docs/recording.md");
+    let fixture = include_str!("fixtures/v1.ndjson");
+    let mut out = bytes::BytesMut::new();
+    let mut encoder = super::Encoder::new(0);
+    encoder.header(&header(), &mut out);
+    for (input, annotation) in inputs() {
+        encoder.input(&input, &annotation, &mut out);
+    }
+    encoder.finding(&finding(), START, &mut out);
+    let now = String::from_utf8(out.to_vec()).unwrap();
+
+    let mut found = std::collections::BTreeSet::new();
+    for line in fixture.lines().chain(now.lines()) {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let kind = line["type"].as_str().unwrap();
+        assert!(
+            page.contains(&format!("## {kind}: ")),
+            "no section for {kind}"
+        );
+        if kind == "footer" {
+            // Its counts and losses have the names of types and causes as keys.
+            found.extend(line.as_object().unwrap().keys().cloned());
+        } else {
+            keys(&line, &mut found);
+        }
+    }
+    let missing: Vec<_> = found
+        .iter()
+        .filter(|key| {
+            !page.contains(&format!("`{key}`")) && !page.contains(&format!("{{\"{key}\""))
+        })
+        .collect();
+    assert!(missing.is_empty(), "not explained: {missing:?}");
+}
