@@ -1,1 +1,6 @@
 //! Everything that touches the running kernel: probes, ring, snapshot, peek, counters, /proc.
+
+mod clock;
+mod counters;
+mod netns;
+mod process;
