@@ -1,1 +1,4 @@
 //! Everything that touches the running kernel: probes, ring, snapshot, peek, counters, /proc.
+
+mod error;
+mod probes;
