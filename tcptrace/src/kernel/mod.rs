@@ -2,5 +2,8 @@
 
 mod clock;
 mod counters;
+mod error;
+mod identity;
 mod netns;
+mod probes;
 mod process;
