@@ -125,11 +125,15 @@ fn any_or_unknown<A, V: Copy>(
 }
 
 impl Family {
+    /// Whether `address`, IPv4-mapped or not, is of this family.
+    pub fn is_of(self, address: IpAddr) -> bool {
+        address.to_canonical().is_ipv4() == (self == Self::V4)
+    }
+
     fn admits(self, local: Endpoint, peer: Endpoint) -> bool {
-        match peer.address.or(local.address) {
-            Some(address) => address.is_ipv4() == (self == Self::V4),
-            None => true,
-        }
+        peer.address
+            .or(local.address)
+            .is_none_or(|address| self.is_of(address))
     }
 }
 

@@ -139,7 +139,7 @@ impl Identities {
     /// socket's, where the record tells.
     pub(crate) fn event(&mut self, key: &RawKey, at: MonoNs, state: Option<TcpState>) -> Step {
         if key.sock == SockAddress(0) {
-            return no_socket(key);
+            return Self::no_socket(key);
         }
         let mut ended = None;
         let mut life = match self.lives.get_mut(&key.sock) {
@@ -164,7 +164,7 @@ impl Identities {
     /// listener learns nothing from it.
     pub(crate) fn on_listener(&mut self, key: &RawKey, at: MonoNs) -> Step {
         if key.sock == SockAddress(0) {
-            return no_socket(key);
+            return Self::no_socket(key);
         }
         let local = Endpoint {
             address: None,
@@ -189,6 +189,17 @@ impl Identities {
             }
             Step::Duplicate => Step::Duplicate,
         }
+    }
+
+    /// A reset that belongs to no full socket.
+    pub(crate) fn no_socket(key: &RawKey) -> Step {
+        let key = SocketKey {
+            sock: SockId(0),
+            netns: key.netns,
+            local: key.local,
+            peer: key.peer,
+        };
+        Step::Fact { key, ended: None }
     }
 
     /// The kernel frees the socket. Nothing for one that was never told of: every TCP socket ends
@@ -310,6 +321,11 @@ impl Identities {
             .map(|(id, address)| (*id, *address))
     }
 
+    /// How many listen.
+    pub(crate) fn listening(&self) -> usize {
+        self.listeners.len()
+    }
+
     /// The key of a living socket.
     pub(crate) fn key(&self, address: SockAddress) -> Option<SocketKey> {
         let life = self.lives.get(&address)?;
@@ -357,15 +373,4 @@ impl Identities {
         });
         self.evicted += (before - self.lives.len()) as u64;
     }
-}
-
-/// A reset or SYN-ACK that belongs to no full socket.
-fn no_socket(key: &RawKey) -> Step {
-    let key = SocketKey {
-        sock: SockId(0),
-        netns: key.netns,
-        local: key.local,
-        peer: key.peer,
-    };
-    Step::Fact { key, ended: None }
 }

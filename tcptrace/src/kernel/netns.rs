@@ -46,6 +46,15 @@ impl Door {
         identify(&self.path()).is_ok_and(|(_, id)| id == netns)
     }
 
+    /// Opens the namespace, to be entered and closed at once.
+    pub(crate) fn open(&self, netns: NetnsId) -> io::Result<File> {
+        let file = File::open(self.path())?;
+        if NetnsId(truncate(file.metadata()?.ino())) != netns {
+            return Err(io::Error::from(io::ErrorKind::NotFound));
+        }
+        Ok(file)
+    }
+
     /// Runs `look` inside `netns`, on a thread of its own that enters it and ends there: a thread
     /// that returned could fail to, and read the wrong namespace ever after.
     pub(crate) fn enter<T: Send>(
@@ -53,10 +62,7 @@ impl Door {
         netns: NetnsId,
         look: impl FnOnce() -> T + Send,
     ) -> io::Result<T> {
-        let file = File::open(self.path())?;
-        if NetnsId(truncate(file.metadata()?.ino())) != netns {
-            return Err(io::Error::from(io::ErrorKind::NotFound));
-        }
+        let file = self.open(netns)?;
         if *self == Self::Own {
             return Ok(look());
         }

@@ -10,15 +10,20 @@
 //! Exits of processes that no fact has named are kept back until one does, so that a host that runs
 //! thousands of short commands does not fill a recording with them.
 //!
+//! Records name processes as the initial pid namespace numbers them. Inside another one /proc would
+//! show somebody else under that number, so nothing is read there and exit records alone give names.
+//!
 //! Invariant: `ProcessFact::Seen` goes to the sink before the first fact that names the pid, unless
 //! nothing at all is known of it yet; it then follows with the exit record.
 
 use std::collections::VecDeque;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
+use tcptrace_core::decode::RawExit;
 use tcptrace_core::input::{Input, ProcessFact, ProcessInfo};
 use tcptrace_core::units::{MonoNs, Pid};
 
@@ -43,14 +48,19 @@ pub(crate) enum Occasion {
     Exiting,
 }
 
+/// The number of the initial pid namespace, fixed by the kernel (`PROC_PID_INIT_INO`).
+const INITIAL_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
+
 /// Everybody met so far.
 #[derive(Debug, Default)]
 pub(crate) struct Processes {
+    /// /proc does not show what the records name.
+    blind: bool,
     known: FxHashMap<Pid, Known>,
     /// In the order of their exits, for forgetting.
     exits: VecDeque<(Pid, MonoNs)>,
     /// Names in exit records that were read from the ring and not yet handled.
-    foreseen: FxHashMap<Pid, Arc<str>>,
+    foreseen: FxHashMap<Pid, Arc<ProcessInfo>>,
 }
 
 #[derive(Debug)]
@@ -67,10 +77,18 @@ enum Who {
     /// Gone before it could be read, and its exit record has not come yet.
     Nameless,
     /// Its exit record came, and no fact has named it so far.
-    Unmentioned(Arc<str>),
+    Unmentioned(Arc<ProcessInfo>),
 }
 
 impl Processes {
+    /// Nobody met yet.
+    pub(crate) fn new() -> Self {
+        Self {
+            blind: !in_initial_pid_namespace(),
+            ..Self::default()
+        }
+    }
+
     /// A fact at `at` is about to name `pid`: tells the sink who that is, if that is news.
     pub(crate) fn meet(&mut self, pid: Pid, at: MonoNs, occasion: Occasion, sink: &mut Vec<Input>) {
         let Some(known) = self.known.get_mut(&pid) else {
@@ -79,20 +97,17 @@ impl Processes {
         };
         match (&known.who, known.exited) {
             // Its sockets are closed by its own exit, just after the record of it.
-            (Who::Unmentioned(name), Some(exited)) => {
-                let name = Arc::clone(name);
-                let info = Arc::new(nameplate(pid, &name));
-                known.who = Who::Told(Arc::clone(&info));
-                sink.push(Input::Process(ProcessFact::Seen { at: exited, info }));
-                sink.push(Input::Process(ProcessFact::Exit {
-                    at: exited,
-                    pid,
-                    name,
-                }));
-            }
-            (Who::Told(_) | Who::Nameless, Some(exited))
-                if at > exited && occasion != Occasion::Exiting =>
+            (Who::Unmentioned(info), Some(exited))
+                if at <= exited || occasion == Occasion::Exiting =>
             {
+                let info = Arc::clone(info);
+                known.who = Who::Told(Arc::clone(&info));
+                let name = Arc::clone(&info.name);
+                let at = exited;
+                sink.push(Input::Process(ProcessFact::Seen { at, info }));
+                sink.push(Input::Process(ProcessFact::Exit { at, pid, name }));
+            }
+            (_, Some(exited)) if at > exited && occasion != Occasion::Exiting => {
                 // The dead do nothing: the pid is somebody else's.
                 self.look(pid, at, sink);
             }
@@ -105,43 +120,46 @@ impl Processes {
         }
     }
 
-    /// An exit record of `pid` is among those about to be handled.
-    pub(crate) fn foresee(&mut self, pid: Pid, name: &[u8]) {
-        if !matches!(self.known.get(&pid), Some(known) if matches!(known.who, Who::Told(_))) {
-            self.foreseen.insert(pid, text(name));
+    /// This exit record is among those about to be handled.
+    pub(crate) fn foresee(&mut self, exit: &RawExit) {
+        if !matches!(self.known.get(&exit.pid), Some(known) if matches!(known.who, Who::Told(_))) {
+            self.foreseen.insert(exit.pid, Arc::new(nameplate(exit)));
         }
     }
 
-    /// The last thread of `pid` exits.
-    pub(crate) fn exit(&mut self, pid: Pid, at: MonoNs, name: &[u8], sink: &mut Vec<Input>) {
+    /// The last thread of a process exits.
+    pub(crate) fn exit(&mut self, exit: &RawExit, sink: &mut Vec<Input>) {
+        let RawExit { at, pid, .. } = *exit;
         self.exits.push_back((pid, at));
-        let name = self.foreseen.remove(&pid).unwrap_or_else(|| text(name));
-        match self.known.get_mut(&pid) {
-            Some(known) => {
-                known.exited = Some(at);
-                match known.who {
-                    Who::Unmentioned(ref mut before) => {
-                        *before = name;
-                        return;
-                    }
-                    Who::Nameless => {
-                        let info = Arc::new(nameplate(pid, &name));
-                        known.who = Who::Told(Arc::clone(&info));
-                        sink.push(Input::Process(ProcessFact::Seen { at, info }));
-                    }
-                    Who::Told(_) => {}
-                }
-                sink.push(Input::Process(ProcessFact::Exit { at, pid, name }));
+        let last = self
+            .foreseen
+            .remove(&pid)
+            .unwrap_or_else(|| Arc::new(nameplate(exit)));
+        let Some(known) = self.known.get_mut(&pid) else {
+            let known = Known {
+                who: Who::Unmentioned(last),
+                exited: Some(at),
+                looked: at,
+            };
+            self.remember(pid, known);
+            return;
+        };
+        known.exited = Some(at);
+        match &known.who {
+            Who::Unmentioned(_) => {
+                known.who = Who::Unmentioned(last);
+                return;
             }
-            None => {
-                let known = Known {
-                    who: Who::Unmentioned(name),
-                    exited: Some(at),
-                    looked: at,
-                };
-                self.remember(pid, known);
+            Who::Told(info) if info.start.is_none() || info.start == last.start => {}
+            // Gone before it could be read; or the pid was another's, whose exit was lost.
+            Who::Nameless | Who::Told(_) => {
+                known.who = Who::Told(Arc::clone(&last));
+                let info = Arc::clone(&last);
+                sink.push(Input::Process(ProcessFact::Seen { at, info }));
             }
         }
+        let name = Arc::clone(&last.name);
+        sink.push(Input::Process(ProcessFact::Exit { at, pid, name }));
     }
 
     /// Reads `pid` and tells the sink if it is not who it was.
@@ -155,12 +173,10 @@ impl Processes {
             Some(info) if Stat::read(pid).is_some_and(|stat| stat.is_still(info)) => {
                 Some(Arc::clone(info))
             }
+            _ if self.blind => self.foreseen.get(&pid).cloned(),
             _ => read(pid, at)
-                .or_else(|| {
-                    let name = self.foreseen.get(&pid)?;
-                    Some(nameplate(pid, name))
-                })
-                .map(Arc::new),
+                .map(Arc::new)
+                .or_else(|| self.foreseen.get(&pid).cloned()),
         };
         let who = match read {
             Some(info) => {
@@ -206,17 +222,19 @@ impl Processes {
     }
 }
 
-fn text(name: &[u8]) -> Arc<str> {
-    String::from_utf8_lossy(name).into()
-}
-
 /// What an exit record tells.
-fn nameplate(pid: Pid, name: &Arc<str>) -> ProcessInfo {
+fn nameplate(exit: &RawExit) -> ProcessInfo {
     ProcessInfo {
-        pid,
-        name: Arc::clone(name),
+        pid: exit.pid,
+        start: Some(exit.started_boot_ns / TICK_NS),
+        name: exit.name().into(),
         ..ProcessInfo::default()
     }
+}
+
+/// Whether /proc shows the processes that records name.
+pub(crate) fn in_initial_pid_namespace() -> bool {
+    fs::metadata("/proc/self/ns/pid").is_ok_and(|it| it.ino() == INITIAL_PID_NAMESPACE)
 }
 
 /// Reads a process from /proc: who had the pid at `at`, or nothing when it is gone.
@@ -270,7 +288,8 @@ struct Stat {
 }
 
 /// `/proc` counts in USER_HZ, which is 100 on every architecture that Rust's std and eBPF share.
-const TICK: Duration = Duration::from_millis(10);
+const TICK_NS: u64 = 10_000_000;
+const TICK: Duration = Duration::from_nanos(TICK_NS);
 
 impl Stat {
     fn read(pid: Pid) -> Option<Self> {
@@ -365,6 +384,18 @@ mod tests {
             .collect()
     }
 
+    /// The exit record of a process that started at tick `start`.
+    fn exit(pid: Pid, at: MonoNs, name: &str, start: u64) -> RawExit {
+        let mut comm = [0; 16];
+        comm[..name.len()].copy_from_slice(name.as_bytes());
+        RawExit {
+            at,
+            pid,
+            comm,
+            started_boot_ns: start * TICK_NS + 1,
+        }
+    }
+
     fn me() -> Pid {
         Pid(std::process::id())
     }
@@ -435,7 +466,7 @@ mod tests {
         let mut sink = Vec::new();
         processes.meet(pid, at, Occasion::Opening, &mut sink);
         assert_eq!(sink, []);
-        processes.exit(pid, at, b"true", &mut sink);
+        processes.exit(&exit(pid, at, "true", 7), &mut sink);
         assert_eq!(&*seen(&sink)[0].name, "true");
         assert!(matches!(
             &sink[1],
@@ -450,10 +481,11 @@ mod tests {
     fn an_exit_record_on_its_way_names_the_process_in_time() {
         let mut processes = Processes::default();
         let mut sink = Vec::new();
-        processes.foresee(Pid(1_000_001), b"curl");
+        let record = exit(Pid(1_000_001), MonoNs(6), "curl", 7);
+        processes.foresee(&record);
         processes.meet(Pid(1_000_001), MonoNs(5), Occasion::Opening, &mut sink);
         assert_eq!(&*seen(&sink)[0].name, "curl");
-        processes.exit(Pid(1_000_001), MonoNs(6), b"curl", &mut sink);
+        processes.exit(&record, &mut sink);
         assert_eq!(sink.len(), 2);
         assert!(processes.foreseen.is_empty());
     }
@@ -462,7 +494,7 @@ mod tests {
     fn an_exit_is_told_when_the_first_fact_names_the_process() {
         let mut processes = Processes::default();
         let mut sink = Vec::new();
-        processes.exit(Pid(1_000_001), MonoNs(5), b"curl", &mut sink);
+        processes.exit(&exit(Pid(1_000_001), MonoNs(5), "curl", 7), &mut sink);
         assert_eq!(sink, []);
         processes.meet(Pid(1_000_001), MonoNs(6), Occasion::Exiting, &mut sink);
         assert_eq!(&*seen(&sink)[0].name, "curl");
@@ -475,29 +507,23 @@ mod tests {
         let mut processes = Processes::default();
         let mut sink = Vec::new();
         let at = clock::now();
-        processes.meet(me(), at, Occasion::Passing, &mut sink);
-        processes.exit(me(), at.plus(TICK), b"old", &mut sink);
-        sink.clear();
-        // We did not exit, so what stands in /proc is who has the pid now. A different process is
-        // told; the same one (its leader had exited, no more) is not news.
-        processes.meet(me(), at.plus(TICK * 2), Occasion::Opening, &mut sink);
-        assert_eq!(sink, []);
-
-        let Some(Known {
-            who: Who::Told(info),
-            ..
-        }) = processes.known.get_mut(&me())
-        else {
-            panic!("known by now");
-        };
-        *info = Arc::new(ProcessInfo {
-            start: Some(1),
-            ..(**info).clone()
-        });
-        processes.exit(me(), at.plus(TICK * 3), b"old", &mut sink);
-        sink.clear();
-        processes.meet(me(), at.plus(TICK * 4), Occasion::Opening, &mut sink);
+        // Somebody else had our pid, and exited.
+        processes.foresee(&exit(me(), MonoNs(2), "old", 1));
+        processes.meet(me(), MonoNs(1), Occasion::Opening, &mut sink);
+        processes.exit(&exit(me(), MonoNs(2), "old", 1), &mut sink);
+        processes.meet(me(), MonoNs(3), Occasion::Exiting, &mut sink);
         assert_eq!(seen(&sink).len(), 1);
+        processes.meet(me(), at, Occasion::Passing, &mut sink);
+        let seen_now = seen(&sink);
+        assert_eq!(seen_now.len(), 2);
+        assert_eq!(&*seen_now[0].name, "old");
+        assert!(seen_now[1].exe.is_some(), "read from /proc");
+
+        // Now our own exit is lost, and the exit of the next with this pid comes.
+        sink.clear();
+        let next = exit(me(), at.plus(TICK), "next", u64::MAX / TICK_NS / 2);
+        processes.exit(&next, &mut sink);
+        assert_eq!(&*seen(&sink)[0].name, "next");
     }
 
     #[test]
@@ -512,7 +538,7 @@ mod tests {
         let mut sink = Vec::new();
         for number in 0..3 * MAX_KNOWN as u32 {
             let pid = Pid(10_000_000 + number);
-            processes.exit(pid, MonoNs(u64::from(number)), b"x", &mut sink);
+            processes.exit(&exit(pid, MonoNs(u64::from(number)), "x", 7), &mut sink);
         }
         assert_eq!(processes.known.len(), MAX_KNOWN);
         assert!(processes.exits.len() <= MAX_KNOWN);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use tcptrace_core::input::Context;
+use tcptrace_core::input::{Context, QueueLevel};
 use tcptrace_core::tcp::Shutdown;
 use tcptrace_core::units::NetnsId;
 
@@ -12,6 +12,7 @@ use super::*;
 ///
 /// ```text
 /// TIME ADDRESS FROM>TO|event|synack|destroy|row STATE|understudy FROM>TO [LOCAL PEER]
+/// TIME ADDRESS peek STATE [LOCAL PEER], asked for the socket that lived there first
 /// snapshot begins | snapshot ends
 /// ```
 ///
@@ -53,7 +54,7 @@ fn run(identities: &mut Identities, line: &str) -> String {
     let address = words.next().unwrap();
     let sock = SockAddress(0xffff_8880_0000_0000 | u64::from(address.as_bytes()[0]));
     let what = words.next().unwrap();
-    let qualifier = matches!(what, "row" | "understudy").then(|| words.next().unwrap());
+    let qualifier = matches!(what, "row" | "understudy" | "peek").then(|| words.next().unwrap());
     let mut endpoint = || words.next().map_or(Endpoint::default(), endpoint);
     let key = RawKey {
         sock,
@@ -81,6 +82,13 @@ fn run(identities: &mut Identities, line: &str) -> String {
                         None => told,
                     }
                 })
+        }
+        "peek" => {
+            let state = TcpState::from_name(qualifier.unwrap()).unwrap();
+            let mut births = identities.births.iter();
+            let first = births.find(|(_, at)| *at == sock).unwrap().0;
+            let told = identities.peeked(first, &peek(key, at, state));
+            told.map_or("-".to_owned(), |key| show(&key))
         }
         _ => {
             let (from, to) = qualifier.unwrap_or(what).split_once('>').unwrap();
@@ -137,6 +145,28 @@ fn row(key: RawKey, at: MonoNs, state: TcpState) -> RawRow {
         syn_depth: None,
         drops: None,
         cut: false,
+    }
+}
+
+fn peek(key: RawKey, at: MonoNs, state: TcpState) -> RawPeek {
+    RawPeek {
+        at,
+        key,
+        state,
+        unread: 0,
+        unacked: 0,
+        bytes_acked: 0,
+        has_socket: true,
+        dead: false,
+        file_refs: None,
+        shutdown: Shutdown(0),
+        error: None,
+        special_reader: false,
+        waiters: None,
+        idle: None,
+        queue: QueueLevel::default(),
+        syn_depth: 0,
+        drops: 0,
     }
 }
 
@@ -351,6 +381,33 @@ fn a_listener_is_not_its_clients() {
     let listening: Vec<_> = identities.listeners_after(SockId(0)).collect();
     assert_eq!(listening.len(), 1, "the first one has stopped");
     assert_eq!(listening[0].0, SockId(2));
+}
+
+#[test]
+fn a_peek_counts_while_nothing_has_overtaken_it() {
+    check(
+        "1 a LISTEN>SYN_RECV 1.1.1.1:80 2.2.2.2:1
+         5 a SYN_RECV>ESTABLISHED 1.1.1.1:80 2.2.2.2:1
+         6 a peek ESTABLISHED 1.1.1.1:80 2.2.2.2:1
+         4 a peek ESTABLISHED 1.1.1.1:80 2.2.2.2:1
+         6 a peek SYN_RECV 1.1.1.1:80 2.2.2.2:1
+         99000000 a peek CLOSE_WAIT 1.1.1.1:80 2.2.2.2:1
+         99000001 a peek CLOSE_WAIT 1.1.1.1:80 2.2.2.2:9
+         99000002 a destroy
+         99000003 a LISTEN>SYN_RECV 1.1.1.1:80 2.2.2.2:1
+         99000004 a peek SYN_RECV 1.1.1.1:80 2.2.2.2:1",
+        // Not yet stored; an event was lost; another socket lies there; the first one has ended.
+        "1 1.1.1.1:80 2.2.2.2:1
+         1 1.1.1.1:80 2.2.2.2:1
+         1 1.1.1.1:80 2.2.2.2:1
+         -
+         -
+         1 1.1.1.1:80 2.2.2.2:1
+         -
+         1 1.1.1.1:80 2.2.2.2:1 destroyed
+         2 1.1.1.1:80 2.2.2.2:1
+         -",
+    );
 }
 
 #[test]
