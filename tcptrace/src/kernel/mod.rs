@@ -21,6 +21,8 @@ mod netns;
 mod probes;
 mod process;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 mod threads;
 
 use std::collections::VecDeque;
