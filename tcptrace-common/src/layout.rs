@@ -83,10 +83,12 @@ layout! {
     skc_rcv_saddr: Offset "sock" "__sk_common.skc_rcv_saddr" Mandatory;
     skc_v6_daddr: Offset "sock" "__sk_common.skc_v6_daddr" IPV6;
     skc_v6_rcv_saddr: Offset "sock" "__sk_common.skc_v6_rcv_saddr" IPV6;
+    skc_listener: Offset "request_sock" "__req_common.skc_listener" Mandatory;
     skc_flags: Offset "sock" "__sk_common.skc_flags" Mandatory;
     skc_net: Offset "sock" "__sk_common.skc_net.net" Mandatory;
     sk_lock_owned: Offset "sock" "sk_lock.owned" Mandatory;
     sk_protocol: Offset "sock" "sk_protocol" Mandatory;
+    sk_type: Offset "sock" "sk_type" Mandatory;
     sk_err: Offset "sock" "sk_err" Mandatory;
     sk_shutdown: Offset "sock" "sk_shutdown" Mandatory;
     sk_socket: Offset "sock" "sk_socket" Mandatory;
@@ -112,6 +114,11 @@ layout! {
     tcp_bytes_acked: Offset "tcp_sock" "bytes_acked" Mandatory;
     tcp_rcv_tstamp: Offset "tcp_sock" "rcv_tstamp" Mandatory;
     skb_cb: Offset "sk_buff" "cb" Mandatory;
+    skb_head: Offset "sk_buff" "head" Mandatory;
+    skb_network_header: Offset "sk_buff" "network_header" Mandatory;
+    skb_transport_header: Offset "sk_buff" "transport_header" Mandatory;
+    skb_dev: Offset "sk_buff" "dev" Mandatory;
+    dev_net: Offset "net_device" "nd_net.net" Mandatory;
     cb_tcp_flags: Offset "tcp_skb_cb" "tcp_flags" Mandatory;
     req_dl_next: Offset "request_sock" "dl_next" Mandatory;
     req_sk: Offset "request_sock" "sk" Mandatory;
@@ -144,6 +151,7 @@ layout! {
     wait_head: Offset "wait_queue_head" "head" EPOLL;
     wait_func: Offset "wait_queue_entry" "func" PEEK;
     wait_entry: Offset "wait_queue_entry" "entry" PEEK;
+    list_next: Offset "list_head" "next" PEEK;
     list_prev: Offset "list_head" "prev" PEEK;
     eppoll_base: Offset "eppoll_entry" "base" EPOLL;
     eppoll_wait: Offset "eppoll_entry" "wait" EPOLL;
@@ -160,8 +168,7 @@ layout! {
     accept_args: Fact "" "inet_csk_accept" Optional("accept by function");
     /// 1 when the kernel has `bpf_get_current_task_btf` (Linux 5.11 on).
     has_task_btf: Fact "" "bpf_get_current_task_btf" Mandatory;
-    /// Offset of the result in the record of `syscalls:sys_exit_accept`.
-    sys_exit_ret: Fact "" "sys_exit_accept" ACCEPT;
+    sys_exit_ret: Offset "syscall_trace_exit" "ret" ACCEPT;
 }
 
 const _: () = assert!(size_of::<Layout>() == 2 * FIELDS.len());

@@ -15,8 +15,5 @@ pub const LAYOUT: &str = "LAYOUT";
 pub const FILTER: &str = "FILTER";
 /// The global with the fill level of [`EVENTS`], in bytes, whose crossing wakes the reader.
 pub const WAKE_LEVEL: &str = "WAKE_LEVEL";
-/// The global that says whether the object writes rare diagnostics.
-pub const DIAGNOSTICS: &str = "DIAGNOSTICS";
-
 /// How many arguments an on-demand program takes: MAX_BPF_FUNC_ARGS of the kernel.
 pub const ARGUMENTS: usize = 12;

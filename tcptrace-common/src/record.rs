@@ -188,24 +188,24 @@ impl ResetBody {
     pub const NO_REASON: u32 = u32::MAX;
 }
 
-/// Addresses of an IPv4 record, network byte order.
+/// Addresses of an IPv4 record: the bytes in memory are in network order, the words are not numbers.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct V4 {
     /// Ours.
-    pub local: [u8; 4],
+    pub local: u32,
     /// The peer's.
-    pub peer: [u8; 4],
+    pub peer: u32,
 }
 
-/// Addresses of an IPv6 record, network byte order.
+/// Addresses of an IPv6 record: the bytes in memory are in network order, the words are not numbers.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct V6 {
     /// Ours.
-    pub local: [u8; 16],
+    pub local: [u64; 2],
     /// The peer's.
-    pub peer: [u8; 16],
+    pub peer: [u64; 2],
 }
 
 /// An event record.
@@ -350,10 +350,36 @@ pub struct OwnSock {
     pub sock: u64,
     /// `jiffies64`.
     pub jiffies: u64,
+    /// CLOCK_MONOTONIC.
+    pub at_ns: u64,
+}
+
+/// How many children one run of the accept queue's walk gives.
+pub const CHILDREN: usize = 128;
+
+/// One step of a walk through an accept queue.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Child {
+    /// The address of the child's `struct sock`; 0 past the end.
+    pub sock: u64,
+    /// The listener that its request names: another one when the request was reused meanwhile.
+    pub listener: u64,
+}
+
+/// The answer of the program that walks a listener's accept queue.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct AcceptQueue {
+    /// The request to go on with, or 0.
+    pub next: u64,
+    /// The children, oldest first.
+    pub children: [Child; CHILDREN],
 }
 
 const _: () = {
     assert!(size_of::<Head>() == 32);
+    assert!(size_of::<AcceptQueue>() == 8 + 16 * CHILDREN);
     assert!(size_of::<TransitionBody>() == 16);
     assert!(size_of::<AcceptBody>() == 16);
     assert!(size_of::<RetransmitBody>() == 16);

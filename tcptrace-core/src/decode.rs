@@ -12,7 +12,10 @@ pub use event::{
     Raw, RawAccept, RawDestroy, RawExit, RawReset, RawRetransmit, RawSynackRetransmit,
     RawTransition, event,
 };
-pub use inspect::{OwnSock, RawPeek, RawRow, WakeFunctions, own_socks, peek, row};
+pub use inspect::{
+    AcceptQueue, OwnSock, RawPeek, RawRow, WakeFunctions, accept_queue, own_sock, peek, row,
+    wake_functions,
+};
 
 use std::fmt;
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! Rows of the iterators and answers of the on-demand programs.
 
+use std::mem::offset_of;
 use std::time::Duration;
 
 use tcptrace_common::record::{self, flag};
@@ -87,6 +88,30 @@ pub struct RawPeek {
     pub drops: u32,
 }
 
+impl RawPeek {
+    /// The same facts as a row about a connection that `listener` has not given out yet.
+    pub fn into_row(self, listener: SockAddress) -> RawRow {
+        RawRow {
+            at: self.at,
+            key: self.key,
+            state: self.state,
+            holder: None,
+            listener: Some(listener),
+            has_socket: self.has_socket,
+            dead: self.dead,
+            error: self.error,
+            shutdown: self.shutdown,
+            unread: Some(self.unread),
+            unacked: Some(self.unacked),
+            idle: self.idle,
+            queue: None,
+            syn_depth: None,
+            drops: None,
+            cut: false,
+        }
+    }
+}
+
 /// The addresses of the kernel functions that entries of a wait queue call, learnt at start from
 /// registrations of our own. 0 is "not learnt".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -114,6 +139,8 @@ pub struct OwnSock {
     pub sock: SockAddress,
     /// `jiffies64` at that moment.
     pub jiffies: u64,
+    /// The moment.
+    pub at: MonoNs,
 }
 
 /// Decodes one row of an iterator.
@@ -151,7 +178,12 @@ pub fn row(bytes: &[u8], hz: Hz) -> Result<RawRow, DecodeError> {
     })
 }
 
-/// Decodes the answer about one socket. `Ok(None)` is an unused place of the batch.
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+const IPPROTO_TCP: u16 = 6;
+
+/// Decodes the answer about one socket. `Ok(None)` is an unused place of the batch, or memory that
+/// is no TCP sock any more.
 pub fn peek(bytes: &[u8], known: &WakeFunctions, hz: Hz) -> Result<Option<RawPeek>, DecodeError> {
     if bytes.len() != size_of::<record::Peek>() {
         return Err(DecodeError::Length {
@@ -167,12 +199,14 @@ pub fn peek(bytes: &[u8], known: &WakeFunctions, hz: Hz) -> Result<Option<RawPee
     let bytes_acked = bytes.u64();
     let data_ready = bytes.u64();
     let file_refs = bytes.u64();
-    let _family = bytes.u16();
-    let _protocol = bytes.u16();
+    let (family, protocol) = (bytes.u16(), bytes.u16());
     let _reserved = bytes.u32();
     let _jiffies = bytes.u64();
     let (head, last) = (bytes.u64(), bytes.u64());
-    let state = fields.state()?;
+    let tcp = protocol == IPPROTO_TCP && (family == AF_INET || family == AF_INET6);
+    let Some(state) = TcpState::from_raw(fields.state).filter(|_| tcp) else {
+        return Ok(None);
+    };
     Ok(Some(RawPeek {
         at: fields.head.at,
         key: fields.head.key,
@@ -197,8 +231,45 @@ pub fn peek(bytes: &[u8], known: &WakeFunctions, hz: Hz) -> Result<Option<RawPee
     }))
 }
 
+/// Decodes one answer of the walk through an accept queue: the children, oldest first, and the
+/// request to go on with (0 at the end). `None` when the queue changed under the walk.
+pub fn accept_queue(bytes: &[u8], listener: u64) -> Result<Option<AcceptQueue>, DecodeError> {
+    if bytes.len() != size_of::<record::AcceptQueue>() {
+        return Err(DecodeError::Length {
+            kind: 0,
+            len: bytes.len(),
+        });
+    }
+    let mut bytes = Bytes::new(bytes);
+    let mut queue = AcceptQueue {
+        next: bytes.u64(),
+        children: Vec::new(),
+    };
+    for _ in 0..record::CHILDREN {
+        let (sock, named) = (bytes.u64(), bytes.u64());
+        if sock == 0 {
+            queue.next = 0;
+            break;
+        }
+        if named != listener {
+            return Ok(None);
+        }
+        queue.children.push(sock);
+    }
+    Ok(Some(queue))
+}
+
+/// Part of an accept queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AcceptQueue {
+    /// The request to go on with, 0 at the end.
+    pub next: u64,
+    /// Addresses of the children.
+    pub children: Vec<u64>,
+}
+
 /// Decodes one answer about a descriptor of ours.
-pub fn own_socks(bytes: &[u8]) -> Result<OwnSock, DecodeError> {
+pub fn own_sock(bytes: &[u8]) -> Result<OwnSock, DecodeError> {
     if bytes.len() != size_of::<record::OwnSock>() {
         return Err(DecodeError::Length {
             kind: 0,
@@ -210,6 +281,7 @@ pub fn own_socks(bytes: &[u8]) -> Result<OwnSock, DecodeError> {
         fd: bytes.u64(),
         sock: SockAddress(bytes.u64()),
         jiffies: bytes.u64(),
+        at: MonoNs(bytes.u64()),
     })
 }
 
@@ -220,6 +292,22 @@ fn references(raw: u64, bias: u64) -> u32 {
     } else {
         u32::try_from(raw.saturating_add(bias)).unwrap_or(u32::MAX)
     }
+}
+
+/// `sk_data_ready` and the function of the first entry of the wait queue, for learning them.
+pub fn wake_functions(answer: &[u8]) -> Option<(u64, Option<u64>)> {
+    let field = |at: usize| {
+        answer
+            .get(at..at + 8)
+            .and_then(|field| field.try_into().ok())
+            .map(u64::from_le_bytes)
+    };
+    let data_ready = field(offset_of!(record::Peek, data_ready))?;
+    let head = field(offset_of!(record::Peek, wait_head))?;
+    let first = offset_of!(record::Peek, waiters);
+    let node = field(first + offset_of!(record::Waiter, node))?;
+    let func = field(first + offset_of!(record::Waiter, func))?;
+    Some((data_ready, (node != head && node != 0).then_some(func)))
 }
 
 /// Walks the entries that the program read blindly; nothing when the list changed meanwhile.

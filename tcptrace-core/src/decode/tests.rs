@@ -14,7 +14,9 @@ proptest! {
         let _ = event(&bytes, HZ);
         let _ = row(&bytes, HZ);
         let _ = peek(&bytes, &WakeFunctions::default(), HZ);
-        let _ = own_socks(&bytes);
+        let _ = own_sock(&bytes);
+        let _ = accept_queue(&bytes, 0);
+        let _ = wake_functions(&bytes);
     }
 
     #[test]
@@ -116,6 +118,7 @@ fn a_wait_queue_is_walked_and_a_torn_one_is_told() {
             |at: usize, value: u64| bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
         put(8, 0xffff_8881_0000_0000);
         put(120, 0xd0);
+        put(136, 6 << 16 | 10);
         put(152, 0x10_000);
         put(160, last);
         let entry = |index: usize| 168 + index * 48;

@@ -12,7 +12,7 @@ pub(crate) enum KernelError {
     )]
     NotPrivileged {
         /// What was tried.
-        what: &'static str,
+        what: String,
         /// What the kernel or the system said.
         detail: String,
     },
@@ -53,7 +53,7 @@ impl KernelError {
     pub(crate) fn io(what: &'static str, source: io::Error) -> Self {
         if source.kind() == io::ErrorKind::PermissionDenied {
             Self::NotPrivileged {
-                what,
+                what: what.to_owned(),
                 detail: source.to_string(),
             }
         } else {

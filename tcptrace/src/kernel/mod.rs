@@ -8,6 +8,7 @@
 //! Invariants: no kernel address passes the door; only [`clock`] asks the time; only `netns` enters
 //! other namespaces, on threads that end there.
 
+mod btf;
 mod clock;
 mod counters;
 mod edge;
@@ -15,15 +16,22 @@ mod error;
 mod host;
 mod identity;
 mod inspect;
+mod iterators;
+mod layout;
+mod learn;
 mod listeners;
+mod load;
 mod losses;
 mod netns;
+mod on_demand;
 mod probes;
 mod process;
+mod ring;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 mod threads;
+mod tracefs;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
