@@ -5,6 +5,7 @@
 //! requests leave as values. That is why a recording replayed through this crate makes exactly the
 //! findings of the live run.
 
+pub mod decode;
 pub mod engine;
 pub mod filter;
 pub mod finding;
