@@ -68,10 +68,10 @@ impl Engine {
 
     /// Takes in one fact. `outcome` is cleared first.
     pub fn apply(&mut self, input: &Input, outcome: &mut Outcome) {
-        let _ = input;
         outcome.annotation = Annotation::default();
         outcome.findings.clear();
         outcome.requests.clear();
+        self.world.apply(input, &mut outcome.annotation);
     }
 
     /// The run ends at `at`: every open finding once more, with its final numbers.
