@@ -1,0 +1,1 @@
+//! Screens, drawn on a TestBackend.
