@@ -11,6 +11,7 @@ mod remedy;
 #[path = "../../../tcptrace/build/stamp.rs"]
 mod stamp;
 mod toolchain;
+pub(crate) mod wrapper;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -55,7 +56,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn write(package: &Path, committed: Option<&Stamp>, tools: &Tools) -> Result<()> {
-    let (bytes, stamp) = build(tools, &repository::target_dir().join("ebpf"), Lock::Free)?;
+    // Cargo cannot see that the recipe changed: each recipe has a folder of its own.
+    let recipe = stamp::digest_bytes(include_bytes!("recipe.rs"));
+    let folder = repository::target_dir().join("ebpf").join(&recipe[..8]);
+    let (bytes, stamp) = build(tools, &folder, Lock::Free)?;
     let path = package.join(OBJECT);
     // An unchanged object keeps its time, and the agent is not built again.
     if committed == Some(&stamp) && fs::read(&path).is_ok_and(|old| old == bytes) {
@@ -192,6 +196,7 @@ fn build(tools: &Tools, target: &Path, lock: Lock) -> Result<(Vec<u8>, Stamp)> {
         .args(recipe::CARGO_ARGUMENTS)
         .arg("--target-dir")
         .arg(target);
+    wrapper::wrap(&mut cargo)?;
     shell::run(&mut cargo)?;
 
     let linked = target.join(recipe::TARGET).join("release").join(recipe::BINARY);

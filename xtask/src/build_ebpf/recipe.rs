@@ -49,3 +49,20 @@ pub(crate) struct Places<'a> {
     /// This repository.
     pub(crate) repository: &'a Path,
 }
+
+/// The compiler's arguments, with `-C metadata` made the same everywhere. Cargo derives it from the
+/// absolute path of tcptrace-common, which lies outside the workspace of tcptrace-ebpf, and each
+/// release of cargo in its own way; it enters symbol names, and the order of functions by them.
+/// Build scripts and macros run on the building machine and stay as cargo wants them.
+pub(crate) fn same_everywhere(arguments: Vec<String>, package: &str) -> Vec<String> {
+    if !arguments.iter().any(|a| a == TARGET) {
+        return arguments;
+    }
+    arguments
+        .into_iter()
+        .map(|argument| match argument.strip_prefix("metadata=") {
+            Some(_) => format!("metadata={package}"),
+            None => argument,
+        })
+        .collect()
+}
