@@ -61,17 +61,25 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         }
         cargo.args(&options.filter).args(["--", group.threads]);
         if std::io::stdout().is_terminal() {
-            cargo.env("CARGO_TERM_COLOR", "always").arg("--color=always");
+            cargo
+                .env("CARGO_TERM_COLOR", "always")
+                .arg("--color=always");
         }
         passed &= watch(&mut cargo, &mut tally)?;
     }
 
     println!("{} passed, {} failed", tally.passed, tally.failed);
     if tally.ignored > 0 {
-        bail!("{} tests were ignored; a test runs or is deleted", tally.ignored);
+        bail!(
+            "{} tests were ignored; a test runs or is deleted",
+            tally.ignored
+        );
     }
     if tally.passed + tally.failed == 0 {
-        bail!("no test ran: {:?} is in no test's name", options.filter.join(" "));
+        bail!(
+            "no test ran: {:?} is in no test's name",
+            options.filter.join(" ")
+        );
     }
     if !passed || tally.failed > 0 {
         bail!("tests failed; `cargo xtask test -- NAME` runs one again");
@@ -116,9 +124,15 @@ fn lab_tools(options: &Options) -> Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
-    let missing = format!("the lab needs programs that are not installed: {}", packages.join(", "));
+    let missing = format!(
+        "the lab needs programs that are not installed: {}",
+        packages.join(", ")
+    );
     if options.no_install || !install::has_apt() || !shell::is_root() {
-        bail!("{missing}; install them with `{}`", install::by_hand(&packages));
+        bail!(
+            "{missing}; install them with `{}`",
+            install::by_hand(&packages)
+        );
     }
     shell::say(format_args!("{missing} (--no-install leaves that to you)"));
     install::update()?;

@@ -11,8 +11,7 @@ pub(crate) const TARGET: &str = "bpfel-unknown-none";
 pub(crate) const BINARY: &str = "tcptrace";
 
 /// What `cargo build` is told. `core` has to be compiled as well: no toolchain ships it for eBPF.
-pub(crate) const CARGO_ARGUMENTS: [&str; 4] =
-    ["--release", "-Zbuild-std=core", "--target", TARGET];
+pub(crate) const CARGO_ARGUMENTS: [&str; 4] = ["--release", "-Zbuild-std=core", "--target", TARGET];
 
 /// The compiler's flags. BTF is what the loader and the verifier's messages need, and it is made
 /// from debug information, which is stripped afterwards. No path of the building machine may enter

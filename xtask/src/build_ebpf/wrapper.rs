@@ -28,7 +28,11 @@ pub(crate) fn become_rustc() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let rustc = arguments.next().context("cargo named no compiler")?;
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
-    let package = format!("{}-{}", variable("CARGO_PKG_NAME"), variable("CARGO_PKG_VERSION"));
+    let package = format!(
+        "{}-{}",
+        variable("CARGO_PKG_NAME"),
+        variable("CARGO_PKG_VERSION")
+    );
     let arguments = recipe::same_everywhere(arguments.collect(), &package);
     let error = Command::new(&rustc).args(arguments).env_remove(SIGN).exec();
     Err(error).with_context(|| format!("cannot start {rustc}"))
