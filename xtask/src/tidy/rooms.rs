@@ -195,6 +195,7 @@ const DIRECTIONS: [(&str, &[&str]); 6] = [
             "tcptrace-common",
             "tcptrace-core",
             "libc",
+            "nix",
             "tokio",
             "procfs",
         ],

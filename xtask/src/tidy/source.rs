@@ -31,6 +31,24 @@ impl Source {
         }
     }
 
+    /// The files, as path without `.rs`, of the modules that this one declares under
+    /// `#[cfg(test)]`.
+    pub(super) fn test_modules(&self) -> Vec<String> {
+        let stem = self.path.trim_end_matches(".rs");
+        let folder = match stem.rsplit_once('/') {
+            Some((folder, "mod" | "main" | "lib")) => folder,
+            _ => stem,
+        };
+        let lines: Vec<&str> = self.code.lines().collect();
+        let pairs = lines
+            .windows(2)
+            .filter(|pair| pair[0].trim() == "#[cfg(test)]");
+        pairs
+            .filter_map(|pair| pair[1].split_once("mod ")?.1.strip_suffix(';'))
+            .map(|module| format!("{folder}/{module}"))
+            .collect()
+    }
+
     pub(super) fn is_rust(&self) -> bool {
         self.path.ends_with(".rs")
     }
@@ -166,6 +184,21 @@ mod tests {
         assert_eq!(lines("tcptrace/src/a.rs", code), 1);
         assert_eq!(lines("tcptrace-lab/tests/a.rs", code), 0);
         assert_eq!(lines("a.rs", "#[cfg(test)]\nmod tests;\nfn a() {}\n"), 3);
+    }
+
+    #[test]
+    fn modules_that_exist_for_tests_are_found() {
+        let check = |path, text, expected: &[&str]| {
+            assert_eq!(Source::new(path, text).test_modules(), expected, "{path}");
+        };
+        let declares = "#[cfg(test)]\nmod samples;\nmod other;\n";
+        check(
+            "tcptrace/src/a/mod.rs",
+            declares,
+            &["tcptrace/src/a/samples"],
+        );
+        check("tcptrace/src/a.rs", declares, &["tcptrace/src/a/samples"]);
+        check("tcptrace/src/a.rs", "#[cfg(test)]\nmod tests {\n}\n", &[]);
     }
 
     #[test]
