@@ -1,0 +1,72 @@
+//! `cargo xtask ci`: what CI runs, in the order in which it is cheapest to learn of a mistake.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use crate::{build_ebpf, shell, test};
+
+/// What to run.
+#[derive(clap::Args, Default)]
+pub(crate) struct Options {
+    /// Install the tools for building eBPF programs when they are missing
+    #[arg(long)]
+    install: bool,
+}
+
+/// Runs every step; the first that fails ends it.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    step("formatting", || {
+        cargo(&["fmt", "--all", "--check"]).context("run `cargo fmt --all`")?;
+        let manifest = "tcptrace-ebpf/Cargo.toml";
+        cargo(&["fmt", "--manifest-path", manifest, "--check"])
+            .with_context(|| format!("run `cargo fmt --manifest-path {manifest}`"))
+    })?;
+    // The committed object first, then one of this host's own tools: what is tested below was
+    // built here, from source.
+    step("the committed eBPF object", || {
+        build_ebpf::run(&build_ebpf::Options {
+            install: options.install,
+            check: true,
+        })
+    })?;
+    step("the eBPF object from source", || {
+        build_ebpf::run(&build_ebpf::Options::default())
+    })?;
+    step("lints", || {
+        let lints = [
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ];
+        cargo(&lints)
+    })?;
+    step("tests", || test::run(&test::Options::default()))?;
+    step("documentation", || {
+        let mut doc = shell::cargo();
+        doc.env("RUSTDOCFLAGS", "-D warnings").args([
+            "doc",
+            "--workspace",
+            "--no-deps",
+            "--document-private-items",
+        ]);
+        shell::run(&mut doc)
+    })?;
+    shell::say("everything passed");
+    Ok(())
+}
+
+fn cargo(arguments: &[&str]) -> Result<()> {
+    shell::run(shell::cargo().args(arguments))
+}
+
+fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    shell::say(format_args!("== {name}"));
+    let start = Instant::now();
+    work().with_context(|| format!("{name} failed"))?;
+    shell::say(format_args!("== {name}: {} s", start.elapsed().as_secs()));
+    Ok(())
+}
