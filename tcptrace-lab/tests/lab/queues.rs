@@ -12,11 +12,33 @@ use tcptrace_lab::recording::Finding;
 
 const SOON: Duration = Duration::from_secs(30);
 
+/// Whether the listener is older than the tracer.
+#[derive(Clone, Copy)]
+enum Order {
+    AgentFirst,
+    PatientFirst,
+}
+
+impl Order {
+    fn start(self, netns: &Netns, patient: &str) -> Result<(Agent, Patient)> {
+        let record = || Agent::record(&format!("--netns {}", netns.inode()));
+        match self {
+            Self::AgentFirst => {
+                let agent = record()?;
+                Ok((agent, Patient::start(netns, patient)?))
+            }
+            Self::PatientFirst => {
+                let patient = Patient::start(netns, patient)?;
+                Ok((record()?, patient))
+            }
+        }
+    }
+}
+
 /// More clients than the queue of a patient has room for; they repeat their SYNs every second.
-fn accept_queue(patient: &str, cause: &str) -> Result<()> {
+fn accept_queue(patient: &str, order: Order, cause: &str) -> Result<()> {
     let netns = Netns::new()?;
-    let agent = Agent::record(&format!("--netns {}", netns.inode()))?;
-    let patient = Patient::start(&netns, patient)?;
+    let (agent, patient) = order.start(&netns, patient)?;
     let clients = knock(&netns, patient.address(), &[], 40)?;
     agent.await_finding(cause, SOON, |finding| {
         finding.kind() == "accept_queue_overflow" && finding.cause() == cause
@@ -51,34 +73,40 @@ fn accept_queue(patient: &str, cause: &str) -> Result<()> {
 
 #[test]
 fn accept_queue_of_a_server_that_does_not_accept() -> Result<()> {
-    accept_queue("never-accepted --backlog 2", "not_accepting")
+    accept_queue(
+        "never-accepted --backlog 2",
+        Order::AgentFirst,
+        "not_accepting",
+    )
 }
 
 #[test]
 fn accept_queue_of_a_server_without_descriptors() -> Result<()> {
     accept_queue(
         "accept-without-descriptors --backlog 2 --limit 16",
+        Order::PatientFirst,
         "fd_limit",
     )
 }
 
 #[test]
 fn accept_queue_of_a_slow_server() -> Result<()> {
-    accept_queue("accept-slowly --backlog 2 --every-ms 300", "too_slow")
+    accept_queue(
+        "accept-slowly --backlog 2 --every-ms 300",
+        Order::AgentFirst,
+        "too_slow",
+    )
 }
 
 /// Half-open connections from 16 sources: the client's host drops the SYN-ACKs on arrival.
-fn syn_queue(cookies: u32, counter: &str) -> Result<()> {
+fn syn_queue(cookies: u32, order: Order, counter: &str) -> Result<()> {
     let hosts = TwoHosts::new(16)?;
     hosts.server.sysctl("net.ipv4.tcp_syncookies", cookies)?;
     hosts
         .client
         .drop_arriving("tcp flags & (syn | ack) == (syn | ack)")?;
-    let agent = Agent::record(&format!("--netns {}", hosts.server.inode()))?;
-    let patient = Patient::start(
-        &hosts.server,
-        &format!("not-watched --backlog 8 {}", hosts.listen_option()),
-    )?;
+    let listening = format!("not-watched --backlog 8 {}", hosts.listen_option());
+    let (agent, patient) = order.start(&hosts.server, &listening)?;
     let server = hosts.server_at(patient.port());
     let clients = knock(&hosts.client, server, &hosts.sources, 64)?;
     agent.await_finding("syn_flood", SOON, |finding| {
@@ -115,10 +143,10 @@ fn syn_queue(cookies: u32, counter: &str) -> Result<()> {
 
 #[test]
 fn syn_queue_that_drops() -> Result<()> {
-    syn_queue(0, "TCPReqQFullDrop")
+    syn_queue(0, Order::AgentFirst, "TCPReqQFullDrop")
 }
 
 #[test]
 fn syn_queue_that_answers_with_cookies() -> Result<()> {
-    syn_queue(1, "TCPReqQFullDoCookies")
+    syn_queue(1, Order::PatientFirst, "TCPReqQFullDoCookies")
 }
