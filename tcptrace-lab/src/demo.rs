@@ -4,6 +4,7 @@
 //! Invariant: whatever ends the demonstration (its time, `q`, Ctrl-C, a closed terminal, a panic)
 //! also ends the servers and, with them, their network namespace.
 
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
@@ -40,6 +41,10 @@ pub fn run() -> Result<()> {
     ensure!(
         geteuid().is_root(),
         "the demonstration makes a network namespace and loads programs into the kernel; run it as root"
+    );
+    ensure!(
+        io::stdin().is_terminal() && io::stdout().is_terminal(),
+        "the demonstration draws on a terminal, and standard input or output is none; run it in one"
     );
     let agent = agent_program()?;
     let netns = Netns::new()?;

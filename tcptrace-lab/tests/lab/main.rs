@@ -5,6 +5,7 @@
 
 mod close_wait;
 mod closing;
+mod demo;
 mod endings;
 mod owners;
 mod queues;
