@@ -89,7 +89,7 @@ pub fn run() -> Result<()> {
         live.pre_exec(
             || match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) {
                 0 => Ok(()),
-                _ => Err(std::io::Error::last_os_error()),
+                _ => Err(io::Error::last_os_error()),
             },
         );
     }
