@@ -126,8 +126,8 @@ fn syn_queue(cookies: u32, order: Order, counter: &str) -> Result<()> {
     assert_eq!(finding.evidence("syncookies"), cookies, "{finding:?}");
     assert_eq!(finding.evidence("kernel_drops"), overflows, "{finding:?}");
     let (mine, other) = match cookies {
-        0 => ("drops", "cookies"),
-        _ => ("cookies", "drops"),
+        0 => ("dropped", "cookies"),
+        _ => ("cookies", "dropped"),
     };
     assert!(
         finding.evidence(mine).as_u64().unwrap_or(0) > 0,
