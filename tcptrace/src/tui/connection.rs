@@ -102,11 +102,14 @@ fn title(document: &mut Document, socket: &Socket, scene: Scene<'_>) {
 
 fn facts(socket: &Socket, scene: Scene<'_>) -> Vec<(&'static str, String)> {
     let Scene { sight, theme, .. } = scene;
+    let ended = if sight.is_live(socket.key.sock) {
+        ""
+    } else {
+        "; it has ended"
+    };
+    let age = names::state_age(socket, sight);
     let mut facts = vec![
-        (
-            "state",
-            format!("{} for {}", socket.state, names::state_age(socket, sight)),
-        ),
+        ("state", format!("{} for {age}{ended}", socket.state)),
         ("origin", names::origin(socket.origin).to_owned()),
         ("network namespace", socket.netns().0.to_string()),
     ];
@@ -149,7 +152,7 @@ fn owner(socket: &Socket, scene: Scene<'_>) -> Vec<(&'static str, String)> {
             "not known: nobody was seen connecting, listening, accepting or holding it".to_owned(),
         )),
         Some(owner) => {
-            let info = &owner.process;
+            let info = names::owner_info(owner, sight);
             let exited = sight
                 .process(info.pid)
                 .and_then(|process| process.exited)
@@ -158,7 +161,7 @@ fn owner(socket: &Socket, scene: Scene<'_>) -> Vec<(&'static str, String)> {
                 "process",
                 format!(
                     "{}{}",
-                    names::owner(owner, theme),
+                    names::owner(owner, sight, theme),
                     exited.unwrap_or_default()
                 ),
             ));

@@ -42,6 +42,19 @@ pub(super) const KEYS: &[Key] = &[
     ("c", "", "clear the filter"),
 ];
 
+/// Keys while the filter is typed.
+pub(super) const EDIT_KEYS: &[Key] = &[
+    ("Enter", "keep", ""),
+    ("Esc", "drop", ""),
+    ("Ctrl-U", "empty", ""),
+    ("Ctrl-W", "erase a word", ""),
+    (
+        "",
+        "words: state: port: pid: comm: local: remote: or any text",
+        "",
+    ),
+];
+
 /// The list, its order and its filter.
 #[derive(Debug)]
 pub(super) struct Connections {
@@ -407,7 +420,7 @@ fn row(socket: &Socket, columns: &[(Column, usize)], scene: Scene<'_>) -> Line<'
                 theme.plain(),
             ),
             Column::Process => (
-                names::owner_column(socket.owner.as_ref(), cells, theme),
+                names::owner_column(socket.owner.as_ref(), cells, sight, theme),
                 theme.plain(),
             ),
             Column::Local => (fit::endpoint(socket.local(), cells, theme), theme.plain()),

@@ -160,7 +160,7 @@ fn processes(document: &mut Document, finding: &Finding, scene: Scene<'_>) {
     document.heading("Processes");
     for (owner, count) in &finding.processes {
         let mut parts = vec![
-            names::owner(owner, theme),
+            names::owner(owner, sight, theme),
             quantity::counted(*count, "socket"),
         ];
         parts.extend(

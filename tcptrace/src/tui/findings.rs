@@ -171,12 +171,12 @@ fn nothing_found(buffer: &mut Buffer, area: Rect, scene: Scene<'_>) {
     } = scene;
     let (listeners, connections) = sight.population();
     let text = format!(
-        "Nothing is wrong so far. Watching {} and {} for {}. A connection in CLOSE_WAIT becomes \
-         suspect after {}.",
+        "Nothing is wrong so far with {} and {}, watched for {}. A connection in CLOSE_WAIT \
+         becomes suspect after {} s.",
         quantity::counted(connections, "connection"),
         quantity::counted(listeners, "listener"),
         quantity::age(rates.uptime()),
-        quantity::age(sight.close_wait_after()),
+        sight.close_wait_after().as_secs(),
     );
     let lines = fit::wrap(&text, usize::from(area.width).saturating_sub(3));
     for (line, y) in lines.into_iter().zip(area.y..area.bottom()) {

@@ -4,14 +4,15 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
-use super::screen::{GLOBAL_KEYS, Key};
+use super::screen::Key;
 use super::theme::Theme;
 
-/// The keys of the screen at hand, as many as fit; help and quit always do.
+/// The keys of the screen at hand and those that work everywhere, as many as fit; help and quit
+/// always do.
 pub(super) fn draw(buffer: &mut Buffer, area: Rect, keys: &[&[Key]], theme: Theme) {
-    let of_screen = keys.iter().flat_map(|keys| keys.iter());
-    let named: Vec<_> = of_screen
-        .chain(GLOBAL_KEYS)
+    let named: Vec<_> = keys
+        .iter()
+        .flat_map(|keys| keys.iter())
         .filter(|(_, word, _)| !word.is_empty())
         .collect();
     let cells = |(key, word, _): &Key| key.len() + word.len() + 3;

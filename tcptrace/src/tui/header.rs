@@ -92,7 +92,9 @@ fn identity(buffer: &mut Buffer, area: Rect, facts: &HeaderFacts, scene: Scene<'
 fn tabs(buffer: &mut Buffer, area: Rect, facts: &HeaderFacts, path: &Path, scene: Scene<'_>) {
     let theme = scene.theme;
     let (listeners, connections) = scene.sight.population();
-    let findings = scene.sight.findings().len() as u64;
+    let open = scene.sight.findings();
+    let findings = open.len() as u64;
+    let worst = open.first().map(|worst| theme.severity(worst.severity));
     let mut spans = vec![Span::raw(" ")];
     for (i, tab) in Screen::TABS.into_iter().enumerate() {
         let number = match tab {
@@ -103,11 +105,16 @@ fn tabs(buffer: &mut Buffer, area: Rect, facts: &HeaderFacts, path: &Path, scene
         };
         let number = number.map(|n| format!(" {}", quantity::count(n)));
         let text = format!("{} {}{}", i + 1, tab.title(), number.unwrap_or_default());
+        let style = match (tab, worst) {
+            // The worst finding tints its tab; the list says it in words.
+            (Screen::Findings, Some(worst)) => worst,
+            _ => theme.quiet(),
+        };
         if i == path.tab() {
             // Brackets say where one is when reverse video does not show in a capture.
             spans.push(Span::styled(format!("[{text}]"), theme.bold()));
         } else {
-            spans.push(Span::styled(format!(" {text} "), theme.quiet()));
+            spans.push(Span::styled(format!(" {text} "), style));
         }
     }
     let line = Line::from(spans);

@@ -42,8 +42,8 @@ pub(super) fn draw(
 fn about(screen: Screen) -> &'static str {
     match screen {
         Screen::Overview => {
-            "What is wrong, most severe first, above what this host's TCP is doing. Counts in \
-             brackets are the change over the last minute."
+            "What is wrong, most severe first, above what this host's TCP is doing. The signed \
+             number behind a count is its change over the last minute."
         }
         Screen::Findings => {
             "What tcptrace concluded. A finding groups the sockets of one owner and service that \

@@ -236,7 +236,7 @@ fn row(socket: &Socket, is_marked: bool, widths: &Widths, scene: Scene<'_>) -> L
         Span::raw(format!(
             "{marker}{} {} ",
             fit::endpoint(socket.local(), widths.local, theme),
-            names::owner_column(socket.owner.as_ref(), widths.process, theme),
+            names::owner_column(socket.owner.as_ref(), widths.process, sight, theme),
         )),
         Span::styled(
             fit::left(&gauge(queue, theme), Widths::QUEUE, theme),

@@ -50,8 +50,10 @@ use connections::Connections;
 use findings::Findings;
 use listeners::Listeners;
 use rates::Rates;
-use screen::{Global, Key, LINK_KEYS, LIST_KEYS, Path, Scene, Screen, Step, TEXT_KEYS};
-use sight::{FROZEN_SOCKETS, Frozen, Sight};
+use screen::{
+    GLOBAL_KEYS, Global, Key, LINK_KEYS, LIST_KEYS, Path, Scene, Screen, Step, TEXT_KEYS,
+};
+use sight::{Frozen, Sight};
 use theme::Theme;
 
 /// The smallest terminal on which every screen is legible.
@@ -229,9 +231,9 @@ impl Tui {
         self.paused = match self.paused.take() {
             Some(_) => None,
             None => {
-                let live = Sight::Live(engine);
-                let shown = self.connections.shown(live, FROZEN_SOCKETS);
-                Some(Box::new(Frozen::take(engine, shown.into_iter())))
+                let open: Vec<_> = self.path.sockets().collect();
+                let first_shown = |count| self.connections.shown(Sight::Live(engine), count);
+                Some(Box::new(Frozen::take(engine, first_shown, &open)))
             }
         };
         self.connections.forget_rows();
@@ -296,11 +298,15 @@ impl Tui {
             height: 1,
             ..area
         };
-        let keys = if screen == Screen::Help {
+        let mut keys = if screen == Screen::Help {
             vec![TEXT_KEYS]
         } else {
             keys
         };
+        keys.push(GLOBAL_KEYS);
+        if self.is_editing() {
+            keys = vec![connections::EDIT_KEYS];
+        }
         footer::draw(buffer, last, &keys, self.theme);
     }
 }

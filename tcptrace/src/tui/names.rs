@@ -21,6 +21,16 @@ pub(super) fn process(info: &ProcessInfo, theme: Theme) -> String {
     }
 }
 
+/// The process of an owner. A name that was learnt after the owner was found is the world's.
+pub(super) fn owner_info<'a>(owner: &'a Owner, sight: Sight<'a>) -> &'a ProcessInfo {
+    if owner.process.name.is_empty()
+        && let Some(known) = sight.process(owner.process.pid)
+    {
+        return &known.info;
+    }
+    &owner.process
+}
+
 /// A process of which perhaps only the pid is known.
 pub(super) fn pid(pid: Pid, sight: Sight<'_>, theme: Theme) -> String {
     match sight.process(pid) {
@@ -36,7 +46,12 @@ pub(super) fn pid(pid: Pid, sight: Sight<'_>, theme: Theme) -> String {
 }
 
 /// An owner in exactly `cells`: the pid outlives the name, and `?` says that it is inferred.
-pub(super) fn owner_column(owner: Option<&Owner>, cells: usize, theme: Theme) -> String {
+pub(super) fn owner_column(
+    owner: Option<&Owner>,
+    cells: usize,
+    sight: Sight<'_>,
+    theme: Theme,
+) -> String {
     let Some(owner) = owner else {
         return fit::left("-", cells, theme);
     };
@@ -45,7 +60,7 @@ pub(super) fn owner_column(owner: Option<&Owner>, cells: usize, theme: Theme) ->
         Confidence::Likely | Confidence::Unknown => "?",
     };
     let tail = format!(" {}{doubt}", owner.process.pid.0);
-    let name = escape(&owner.process.name, theme.ascii);
+    let name = escape(&owner_info(owner, sight).name, theme.ascii);
     let room = cells.saturating_sub(tail.len());
     fit::left(
         &format!("{}{tail}", fit::cut(&name, room, theme)),
@@ -66,10 +81,10 @@ pub(super) fn provenance(provenance: Provenance) -> &'static str {
 }
 
 /// `nginx 1234, accepted it (exact)`.
-pub(super) fn owner(owner: &Owner, theme: Theme) -> String {
+pub(super) fn owner(owner: &Owner, sight: Sight<'_>, theme: Theme) -> String {
     format!(
         "{}, {} ({})",
-        process(&owner.process, theme),
+        process(owner_info(owner, sight), theme),
         provenance(owner.provenance),
         owner.confidence.name()
     )

@@ -35,7 +35,7 @@ const PARTS: [(&str, &[TcpState]); 4] = [
         ],
     ),
     (
-        "the peer closed first",
+        "peer closed first",
         &[TcpState::CloseWait, TcpState::LastAck],
     ),
 ];
@@ -61,9 +61,17 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, findings: &mut Findings, sce
 
 fn states(buffer: &mut Buffer, area: Rect, scene: Scene<'_>) {
     let theme = scene.theme;
-    let cells = area.width / PARTS.len() as u16;
-    for (i, (title, states)) in PARTS.into_iter().enumerate() {
-        let x = area.x + i as u16 * cells;
+    let longest = |states: &[TcpState]| {
+        let lengths = states.iter().map(|state| state.name().len());
+        lengths.max().unwrap_or_default()
+    };
+    // What names leave is shared alike by the counts.
+    let names: usize = PARTS.iter().map(|(_, states)| longest(states)).sum();
+    let counts = usize::from(area.width).saturating_sub(names) / PARTS.len();
+    let mut x = area.x;
+    for (title, states) in PARTS {
+        let name = longest(states);
+        let cells = (name + counts) as u16;
         let title = Line::styled(format!(" {title}"), theme.heading());
         buffer.set_line(x, area.y, &title, cells);
         let shown = states.iter().filter(|state| {
@@ -71,9 +79,10 @@ fn states(buffer: &mut Buffer, area: Rect, scene: Scene<'_>) {
             **state != TcpState::NewSynRecv || count(**state, scene) > 0
         });
         for (state, y) in shown.zip(area.y + 1..area.y + 5) {
-            let line = node(*state, usize::from(cells).saturating_sub(1), scene);
+            let line = node(*state, name, name + counts, scene);
             buffer.set_line(x, y, &line, cells);
         }
+        x += cells;
     }
 }
 
@@ -81,19 +90,20 @@ fn count(state: TcpState, scene: Scene<'_>) -> u64 {
     scene.sight.totals().in_state[state as usize]
 }
 
-/// A state with its count, and the change over the last minute where there is one.
-fn node(state: TcpState, cells: usize, scene: Scene<'_>) -> Line<'static> {
+/// A state with its count, and the change over the last minute where there is one; names take
+/// `longest` cells.
+fn node(state: TcpState, longest: usize, cells: usize, scene: Scene<'_>) -> Line<'static> {
     let theme = scene.theme;
     let now = count(state, scene);
     let trend = match scene.rates.trend(state) {
         0 => String::new(),
-        trend => format!(" ({trend:+})"),
+        trend => format!(" {trend:+}"),
     };
-    let name = format!(" {}", fit::left(state.name(), 11, theme));
+    let name = format!(" {}", fit::left(state.name(), longest, theme));
     let room = cells.saturating_sub(fit::width(&name));
-    let number = quantity::count(now);
+    let number = format!("{:>4}", quantity::count(now));
     // Where both do not fit, the count matters more.
-    let trend = if number.len() + 1 + trend.len() <= room {
+    let trend = if number.len() + trend.len() <= room {
         trend
     } else {
         String::new()
@@ -105,7 +115,7 @@ fn node(state: TcpState, cells: usize, scene: Scene<'_>) -> Line<'static> {
     };
     Line::from(vec![
         Span::styled(name, style),
-        Span::styled(format!(" {number}"), style),
+        Span::styled(number, style),
         Span::styled(trend, theme.quiet()),
     ])
 }
@@ -117,8 +127,8 @@ fn traffic(buffer: &mut Buffer, area: Rect, scene: Scene<'_>) {
     for (name, rate) in [
         ("transitions", rates.transitions),
         ("accepts", rates.accepts),
-        ("retransmits", rates.retransmits),
-        ("SYN-ACKs again", rates.synack_retransmits),
+        // Of SYN-ACKs too, which the kernel reports apart.
+        ("retransmits", rates.retransmits + rates.synack_retransmits),
         ("resets", rates.resets),
     ] {
         spans.push(Span::styled(format!("{name} "), theme.quiet()));

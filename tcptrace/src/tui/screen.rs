@@ -150,6 +150,14 @@ impl Path {
         self.places.iter().map(|place| place.screen)
     }
 
+    /// The sockets that are open.
+    pub(super) fn sockets(&self) -> impl Iterator<Item = SockId> + '_ {
+        self.screens().filter_map(|screen| match screen {
+            Screen::Connection(id) => Some(id),
+            _ => None,
+        })
+    }
+
     pub(super) fn tab(&self) -> usize {
         self.tab
     }

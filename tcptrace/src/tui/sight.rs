@@ -16,7 +16,7 @@ use tcptrace_core::world::{Moment, Process, Socket, Totals};
 
 /// How many connections a paused view keeps: those that the list shows first. 100,000 take some
 /// 40 MB, and nobody reads further.
-pub(super) const FROZEN_SOCKETS: usize = 100_000;
+const FROZEN_SOCKETS: usize = 100_000;
 
 /// The engine, now or at the moment of the pause.
 #[derive(Clone, Copy)]
@@ -35,6 +35,8 @@ pub(super) struct Frozen {
     resolved: Vec<Arc<Finding>>,
     /// Ascending by id.
     sockets: Vec<Socket>,
+    /// Those of them that were not alive, ascending.
+    ended: Vec<SockId>,
     /// The timelines of `sockets`, one after the other.
     moments: Vec<(MonoNs, Moment)>,
     /// Where in `moments` each socket's timeline lies.
@@ -43,19 +45,31 @@ pub(super) struct Frozen {
 }
 
 impl Frozen {
-    /// Copies what can be shown. Where there are more sockets than [`FROZEN_SOCKETS`], those in
-    /// `shown` are kept, besides listeners and the samples of findings.
-    pub(super) fn take(engine: &Engine, shown: impl Iterator<Item = SockId>) -> Self {
+    /// Copies what can be shown. Where there are more sockets than [`FROZEN_SOCKETS`], that many
+    /// of those that the list shows first are kept, besides listeners, the samples of findings,
+    /// and `open`, which the user looks at.
+    pub(super) fn take(
+        engine: &Engine,
+        first_shown: impl FnOnce(usize) -> Vec<SockId>,
+        open: &[SockId],
+    ) -> Self {
         let world = engine.world();
         let live: u64 = world.totals().in_state.iter().sum();
         let findings: Vec<_> = engine.findings().cloned().collect();
+        let resolved: Vec<_> = engine.resolved().cloned().collect();
+        let named = findings.iter().chain(&resolved);
+        let mut named: Vec<_> = named
+            .flat_map(|finding| finding.sample_ids())
+            .chain(open.iter().copied())
+            .collect();
+        named.sort_unstable();
+        named.dedup();
         let keep = (live > FROZEN_SOCKETS as u64).then(|| {
-            let samples = findings.iter().flat_map(|finding| finding.sample_ids());
-            let mut keep: Vec<_> = shown.take(FROZEN_SOCKETS).chain(samples).collect();
+            let mut keep = first_shown(FROZEN_SOCKETS);
             keep.sort_unstable();
             keep
         });
-        let sockets: Vec<_> = world
+        let mut sockets: Vec<_> = world
             .sockets()
             .filter(|socket| {
                 socket.state == TcpState::Listen
@@ -65,37 +79,56 @@ impl Frozen {
             })
             .cloned()
             .collect();
+        // The named ones may have ended, and are known a little longer.
+        let known = sockets.len();
+        for id in named {
+            let id_of = |socket: &Socket| socket.key.sock;
+            if sockets[..known].binary_search_by_key(&id, id_of).is_err() {
+                sockets.extend(world.socket(id).cloned());
+            }
+        }
+        sockets.sort_unstable_by_key(|socket| socket.key.sock);
+        let mut ended = Vec::new();
         let mut moments = Vec::new();
         let timelines = sockets
             .iter()
             .map(|socket| {
-                let start = moments.len();
-                moments.extend_from_slice(world.timeline(socket.key.sock));
+                let (id, start) = (socket.key.sock, moments.len());
+                moments.extend_from_slice(world.timeline(id));
+                if !world.is_live(id) {
+                    ended.push(id);
+                }
                 start..moments.len()
             })
             .collect();
-        let mut processes = BTreeMap::new();
-        for socket in &sockets {
-            let owner = socket.owner.iter().map(|owner| owner.process.pid);
-            let holders = socket.holders.iter().map(|holder| holder.pid);
-            for pid in owner.chain(holders) {
-                if let Some(process) = world.process(pid) {
-                    processes.entry(pid).or_insert_with(|| process.clone());
-                }
-            }
-        }
+        let mut pids: Vec<_> = sockets
+            .iter()
+            .flat_map(|socket| {
+                let owner = socket.owner.iter().map(|owner| owner.process.pid);
+                owner.chain(socket.holders.iter().map(|holder| holder.pid))
+            })
+            .collect();
+        pids.sort_unstable();
+        pids.dedup();
+        let known = |pid: Pid| Some((pid, world.process(pid)?.clone()));
+        let processes = pids.into_iter().filter_map(known).collect();
         Self {
             now: world.now(),
             wall: world.wall(world.now()),
             close_wait_after: engine.settings().close_wait_after,
             totals: world.totals().clone(),
-            resolved: engine.resolved().cloned().collect(),
+            resolved,
             findings,
             sockets,
+            ended,
             moments,
             timelines,
             processes,
         }
+    }
+
+    fn is_ended(&self, id: SockId) -> bool {
+        self.ended.binary_search(&id).is_ok()
     }
 
     fn index(&self, id: SockId) -> Option<usize> {
@@ -166,18 +199,29 @@ impl<'a> Sight<'a> {
         open.or_else(|| self.resolved().into_iter().find(of_id))
     }
 
-    /// Every socket, in ascending order of id.
+    /// Every live socket, in ascending order of id.
     pub(super) fn sockets(self) -> Box<dyn Iterator<Item = &'a Socket> + 'a> {
         match self {
             Self::Live(engine) => Box::new(engine.world().sockets()),
-            Self::Frozen(frozen) => Box::new(frozen.sockets.iter()),
+            Self::Frozen(frozen) => {
+                let is_live = |socket: &&Socket| !frozen.is_ended(socket.key.sock);
+                Box::new(frozen.sockets.iter().filter(is_live))
+            }
         }
     }
 
+    /// A socket, while it lives and a little after.
     pub(super) fn socket(self, id: SockId) -> Option<&'a Socket> {
         match self {
             Self::Live(engine) => engine.world().socket(id),
             Self::Frozen(frozen) => frozen.sockets.get(frozen.index(id)?),
+        }
+    }
+
+    pub(super) fn is_live(self, id: SockId) -> bool {
+        match self {
+            Self::Live(engine) => engine.world().is_live(id),
+            Self::Frozen(frozen) => frozen.index(id).is_some() && !frozen.is_ended(id),
         }
     }
 

@@ -12,6 +12,7 @@ use tcptrace_core::tcp::TcpState;
 use tcptrace_core::units::{NetnsId, Pid, Port};
 use tcptrace_core::world::Socket;
 
+use super::names::owner_info;
 use super::sight::Sight;
 
 /// A line of filter words, understood.
@@ -32,8 +33,13 @@ enum Bare {
     Net(Cidr),
     /// Either port, or the pid of the owner or a holder.
     Number(u32),
-    /// Part of a process name, of the owner or a holder, or of the state; lower case.
-    Piece(String),
+    /// Part of a process name, of the owner or a holder, or of the state.
+    Piece {
+        /// Folded.
+        piece: Vec<u8>,
+        /// The states whose names have it, so that no socket needs a look at its state's name.
+        states: Vec<TcpState>,
+    },
 }
 
 /// A word that cannot be understood.
@@ -91,7 +97,7 @@ impl Query {
                 ("-4", _) => self.filter.family = Some(Family::V4),
                 ("-6", _) => self.filter.family = Some(Family::V6),
                 (_, Ok(number)) => self.bare.push(Bare::Number(number)),
-                _ => self.bare.push(Bare::Piece(folded(word))),
+                _ => self.bare.push(Bare::piece(word)),
             }
             return Ok(());
         };
@@ -172,12 +178,31 @@ fn network(text: &str) -> Option<Cidr> {
     text.parse().ok()
 }
 
-/// Lower case, and with the kernel's underscores for ss's dashes: `close-wait` finds CLOSE_WAIT.
-fn folded(text: &str) -> String {
-    text.to_lowercase().replace('-', "_")
+/// Lower case, and the kernel's underscore for ss's dash, so that `close-wait` finds CLOSE_WAIT.
+fn folded(byte: u8) -> u8 {
+    match byte {
+        b'-' => b'_',
+        byte => byte.to_ascii_lowercase(),
+    }
+}
+
+/// Whether `text`, folded, has `piece`. Allocates nothing: it runs for every socket.
+fn has(text: &str, piece: &[u8]) -> bool {
+    let mut windows = text.as_bytes().windows(piece.len());
+    windows.any(|window| window.iter().map(|b| folded(*b)).eq(piece.iter().copied()))
 }
 
 impl Bare {
+    /// `word` is not empty.
+    fn piece(word: &str) -> Self {
+        let piece: Vec<u8> = word.bytes().map(folded).collect();
+        let states = TcpState::ALL.into_iter();
+        Self::Piece {
+            states: states.filter(|state| has(state.name(), &piece)).collect(),
+            piece,
+        }
+    }
+
     fn holds(&self, socket: &Socket, sight: Sight<'_>) -> bool {
         let ends = [socket.local(), socket.peer()];
         match self {
@@ -196,16 +221,14 @@ impl Bare {
                         .is_some_and(|owner| owner.process.pid.0 == *number)
                     || socket.holders.iter().any(|holder| holder.pid.0 == *number)
             }
-            Self::Piece(piece) => {
-                folded(socket.state.name()).contains(piece)
-                    || socket
-                        .owner
-                        .as_ref()
-                        .is_some_and(|owner| folded(&owner.process.name).contains(piece))
+            Self::Piece { piece, states } => {
+                let owner = socket.owner.as_ref();
+                states.contains(&socket.state)
+                    || owner.is_some_and(|owner| has(&owner_info(owner, sight).name, piece))
                     || socket.holders.iter().any(|holder| {
                         sight
                             .process(holder.pid)
-                            .is_some_and(|process| folded(&process.info.name).contains(piece))
+                            .is_some_and(|process| has(&process.info.name, piece))
                     })
             }
         }
