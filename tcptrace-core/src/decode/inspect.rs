@@ -1,5 +1,6 @@
 //! Rows of the iterators and answers of the on-demand programs.
 
+use std::fmt;
 use std::mem::offset_of;
 use std::time::Duration;
 
@@ -114,7 +115,7 @@ impl RawPeek {
 
 /// The addresses of the kernel functions that entries of a wait queue call, learnt at start from
 /// registrations of our own. 0 is "not learnt".
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct WakeFunctions {
     /// `ep_poll_callback`.
     pub epoll: u64,
@@ -128,6 +129,20 @@ pub struct WakeFunctions {
     pub data_ready: u64,
     /// What to add to the stored reference count of a file: 1 where the kernel has `f_ref`.
     pub file_ref_bias: u64,
+}
+
+impl fmt::Debug for WakeFunctions {
+    // Only whether each is known: the addresses would leak the kernel's memory layout into logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WakeFunctions")
+            .field("epoll", &(self.epoll != 0))
+            .field("poll", &(self.poll != 0))
+            .field("read", &(self.read != 0))
+            .field("accept", &(self.accept != 0))
+            .field("data_ready", &(self.data_ready != 0))
+            .field("file_ref_bias", &self.file_ref_bias)
+            .finish()
+    }
 }
 
 /// A descriptor of ours and its sock.

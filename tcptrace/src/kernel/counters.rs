@@ -97,7 +97,9 @@ impl NamespaceCounters {
             if let Some(known) = self.known.get_mut(&netns)
                 && known.read(netns, sink).is_err()
             {
+                // The task has left; the next poll looks whether another one lives there.
                 self.known.remove(&netns);
+                self.wanted.insert(netns, None);
             }
         }
     }

@@ -49,6 +49,14 @@ pub(crate) enum KernelError {
 }
 
 impl KernelError {
+    /// Why one probe among others is missing, without the consequence and the remedy for all.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::NotPrivileged { detail, .. } | Self::Refused { detail, .. } => detail.clone(),
+            other => other.to_string(),
+        }
+    }
+
     /// Wraps a system error, by its number: EPERM and EACCES are a lack of privilege.
     pub(crate) fn io(what: &'static str, source: io::Error) -> Self {
         if source.kind() == io::ErrorKind::PermissionDenied {

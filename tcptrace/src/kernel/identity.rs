@@ -166,6 +166,12 @@ impl Identities {
         if key.sock == SockAddress(0) {
             return Self::no_socket(key);
         }
+        if let Some(life) = self.lives.get(&key.sock)
+            && life.is_connection()
+        {
+            // With TCP Fast Open the child itself repeats its SYN-ACK.
+            return self.event(key, at, None);
+        }
         let local = Endpoint {
             address: None,
             port: key.local.port,

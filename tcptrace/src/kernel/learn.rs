@@ -138,10 +138,10 @@ fn check(
 }
 
 /// An epoll instance with one registration.
-struct Epoll(#[expect(dead_code, reason = "closed when dropped")] OwnedFd);
+pub(super) struct Epoll(#[expect(unused, reason = "closed when dropped")] OwnedFd);
 
 impl Epoll {
-    fn watch(fd: RawFd, events: u32) -> io::Result<Self> {
+    pub(super) fn watch(fd: RawFd, events: u32) -> io::Result<Self> {
         // SAFETY: the call has no preconditions.
         let epoll = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
         if epoll < 0 {

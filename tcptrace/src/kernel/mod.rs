@@ -5,8 +5,8 @@
 //! birth of the next at its address, and every event that had been reported by the time of a look at
 //! the kernel before what the look saw.
 //!
-//! Invariants: no kernel address passes the door; only [`clock`] asks the time; only `netns` enters
-//! other namespaces, on threads that end there.
+//! Invariants: no kernel address passes the door; only [`clock`] asks the time; only `netns` and
+//! `iterators` enter other namespaces, on threads that end there.
 
 mod btf;
 mod clock;
@@ -38,6 +38,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use tcptrace_core::decode::Raw;
+use tcptrace_core::filter::Filter;
 use tcptrace_core::input::{Input, ProcessFact};
 use tcptrace_core::request::Request;
 use tcptrace_core::units::{MonoNs, NetnsId, Pid, WallNs};
@@ -60,6 +61,18 @@ const BATCH: usize = 4096;
 pub(crate) struct KernelOptions {
     /// What to attach, and what to leave out.
     pub(crate) probes: ProbeOptions,
+}
+
+impl From<&Filter> for KernelFilter {
+    /// The conditions that the kernel can decide at the first event of a socket.
+    fn from(filter: &Filter) -> Self {
+        Self {
+            family: filter.family,
+            netns: filter.netns,
+            local_ports: filter.local_ports.clone(),
+            remote_ports: filter.remote_ports.clone(),
+        }
+    }
 }
 
 /// The running kernel, being watched.

@@ -178,7 +178,7 @@ impl Probes {
                     "wake functions",
                     "own sockets",
                     Tier::OnDemand,
-                    ProbeState::Missing(error.to_string()),
+                    ProbeState::Missing(error.reason()),
                 ),
             }
         }
@@ -226,7 +226,7 @@ impl Probes {
             None => match load::hook_in(&mut self.ebpf, btf, hook) {
                 Ok(()) => ProbeState::Attached,
                 Err(error) if hook.mandatory => return Err(error),
-                Err(error) => ProbeState::Missing(error.to_string()),
+                Err(error) => ProbeState::Missing(error.reason()),
             },
         };
         let attached = state == ProbeState::Attached;
@@ -427,3 +427,6 @@ impl log::Log for Diagnostics {
 
     fn flush(&self) {}
 }
+
+#[cfg(test)]
+mod tests;

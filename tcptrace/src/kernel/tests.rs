@@ -367,9 +367,8 @@ fn a_filling_queue_is_sampled() {
     assert_eq!(told.len(), 1);
     assert_eq!((told[0].accept.depth, told[0].accept.limit), (2, 2));
     assert!(told[0].waiters.as_ref().unwrap().is_empty());
-    for client in &clients {
+    for _ in &clients {
         drop(server.accept().unwrap());
-        drop(client);
     }
     watch.told.clear();
     watch.kernel.poll(&mut watch.told);
@@ -379,4 +378,120 @@ fn a_filling_queue_is_sampled() {
     let answers = watch.ask(&[Request::Listeners(netns)]);
     assert_eq!(samples(&answers).len(), 1);
     assert!(samples(&answers)[0].waiters.is_some());
+}
+
+#[test]
+fn every_life_is_whole_while_snapshots_go_on() {
+    let mut watch = Watch::new();
+    watch.told.clear();
+    let (server, address) = listener();
+    let port = Some(Port(address.port()));
+    let acceptor = thread::spawn(move || {
+        for _ in 0..CONNECTIONS {
+            drop(server.accept().unwrap());
+        }
+    });
+    let client = thread::spawn(move || {
+        for _ in 0..CONNECTIONS {
+            drop(TcpStream::connect(address).unwrap());
+        }
+    });
+    while !client.is_finished() || !acceptor.is_finished() {
+        watch.kernel.snapshot(&mut watch.told).unwrap();
+        watch.kernel.poll(&mut watch.told);
+        while watch.kernel.drain(&mut watch.told) > 0 {}
+    }
+    client.join().unwrap();
+    acceptor.join().unwrap();
+    let mut ends = 0;
+    for _ in 0..100 {
+        thread::sleep(Duration::from_millis(10));
+        while watch.kernel.drain(&mut watch.told) > 0 {}
+        let ours = |input: &&Input| matches!(input, Input::Destroy(it) if it.key.local.port == port || it.key.peer.port == port);
+        ends = watch.told.iter().filter(ours).count();
+    }
+    assert_eq!(
+        ends,
+        2 * CONNECTIONS + 1,
+        "both ends of each, and the listener"
+    );
+
+    // Losses are told by the poll; whatever was recovered is no loss.
+    watch.kernel.poll(&mut watch.told);
+    let mut states = FxHashMap::<SockId, (usize, Option<TcpState>)>::default();
+    for input in &watch.told {
+        assert!(!matches!(input, Input::Loss(_)), "{input:?}");
+        let Some(key) = input.key() else { continue };
+        if key.local.port != port && key.peer.port != port {
+            continue;
+        }
+        let life = states.entry(key.sock).or_insert((0, None));
+        match input {
+            Input::Transition(it) => {
+                if let Some(state) = life.1 {
+                    assert_eq!(state, it.from, "{it:?}");
+                }
+                *life = (life.0 + 1, Some(it.to));
+            }
+            // Destroyed: nothing may follow.
+            Input::Destroy(_) => *life = (usize::MAX / 2, None),
+            Input::Socket(it) => {
+                assert!(life.0 < usize::MAX / 2, "a row after the end: {it:?}");
+                if let Some(state) = life.1 {
+                    assert_eq!(state, it.state, "{it:?}");
+                }
+            }
+            _ => {}
+        }
+    }
+    let unended = states.values().filter(|life| life.0 != usize::MAX / 2);
+    assert_eq!(unended.count(), 0);
+}
+
+/// Enough for addresses to be reused hundreds of times, and for a dozen snapshots meanwhile.
+const CONNECTIONS: usize = 1500;
+
+#[test]
+fn clients_that_live_for_one_connection_are_named() {
+    let mut watch = Watch::new();
+    watch.told.clear();
+    let (server, address) = listener();
+    let port = address.port();
+    let command = format!("exec 3<>/dev/tcp/127.0.0.1/{port}");
+    let clients: Vec<_> = (0..20)
+        .map(|_| {
+            let mut client = std::process::Command::new("bash")
+                .args(["-c", &command])
+                .spawn()
+                .unwrap();
+            drop(server.accept().unwrap());
+            client.wait().unwrap();
+            Pid(client.id())
+        })
+        .collect();
+    watch.until("20 connects", |told| {
+        let connects = told.iter().filter(|input| {
+            matches!(input, Input::Transition(it)
+                if it.to == TcpState::SynSent && it.key.peer.port == Some(Port(port)))
+        });
+        connects.count() == clients.len()
+    });
+    let mut names = FxHashMap::default();
+    let mut connected = Vec::new();
+    for input in &watch.told {
+        match input {
+            Input::Process(ProcessFact::Seen { info, .. }) => {
+                names.insert(info.pid, info.name.to_string());
+            }
+            Input::Transition(it)
+                if it.to == TcpState::SynSent && it.key.peer.port == Some(Port(port)) =>
+            {
+                let pid = it.context.pid().unwrap();
+                assert_eq!(names.get(&pid).map(String::as_str), Some("bash"));
+                connected.push(pid);
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(connected, clients);
 }

@@ -140,6 +140,14 @@ impl Life {
             || addresses(peer, key.peer.address)
     }
 
+    /// Whether it lives, and carries a connection rather than listens.
+    pub(super) fn is_connection(&self) -> bool {
+        !self.ended
+            && self
+                .state
+                .is_some_and(|state| !matches!(state, TcpState::Listen | TcpState::Close))
+    }
+
     /// Whether the life cannot be in the state that a transition leaves: who listens never carries
     /// a connection, and the other way round.
     pub(super) fn cannot_leave(&self, from: TcpState) -> bool {

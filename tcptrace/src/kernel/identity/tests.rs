@@ -371,15 +371,23 @@ fn a_listener_is_not_its_clients() {
          2 a synack 1.1.1.1:80 2.2.2.2:1
          3 a synack 1.1.1.1:80 2.2.2.2:2
          4 b synack 1.1.1.1:81 2.2.2.2:1
-         5 a LISTEN>CLOSE 0.0.0.0:80 -",
+         5 a LISTEN>CLOSE 0.0.0.0:80 -
+         6 c LISTEN>SYN_RECV 1.1.1.1:80 2.2.2.2:3
+         7 c synack 1.1.1.1:80 2.2.2.2:3",
         "1 0.0.0.0:80 *:*
          1 1.1.1.1:80 2.2.2.2:1
          1 1.1.1.1:80 2.2.2.2:2
          2 1.1.1.1:81 2.2.2.2:1
-         1 0.0.0.0:80 *:*",
+         1 0.0.0.0:80 *:*
+         3 1.1.1.1:80 2.2.2.2:3
+         3 1.1.1.1:80 2.2.2.2:3",
     );
     let listening: Vec<_> = identities.listeners_after(SockId(0)).collect();
-    assert_eq!(listening.len(), 1, "the first one has stopped");
+    assert_eq!(
+        listening.len(),
+        1,
+        "the first has stopped, the last repeats its own SYN-ACK"
+    );
     assert_eq!(listening[0].0, SockId(2));
 }
 
