@@ -66,6 +66,11 @@ impl Engine {
         std::iter::empty()
     }
 
+    /// Suspects whose verdict waits only for another look: too early to say.
+    pub fn undecided(&self) -> usize {
+        0
+    }
+
     /// Takes in one fact. `outcome` is cleared first.
     pub fn apply(&mut self, input: &Input, outcome: &mut Outcome) {
         outcome.annotation = Annotation::default();

@@ -7,6 +7,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
+use crate::input::SocketKey;
 use crate::tcp::{Endpoint, TcpState};
 use crate::units::{NetnsId, Pid, Port};
 use crate::world::Socket;
@@ -76,6 +77,32 @@ impl Filter {
         *self == Self::default()
     }
 
+    /// The conditions, as the command line spells them.
+    pub fn words(&self) -> Vec<String> {
+        fn list<T>(option: &str, values: &[T], text: impl Fn(&T) -> String) -> Option<String> {
+            let values: Vec<_> = values.iter().map(text).collect();
+            (!values.is_empty()).then(|| format!("{option}={}", values.join(",")))
+        }
+        let port = |port: &Port| port.0.to_string();
+        [
+            list("--pid", &self.pids, |pid| pid.0.to_string()),
+            list("--comm", &self.names, Clone::clone),
+            list("--local-port", &self.local_ports, port),
+            list("--remote-port", &self.remote_ports, port),
+            list("--local", &self.local_nets, Cidr::to_string),
+            list("--remote", &self.remote_nets, Cidr::to_string),
+            self.family.map(|family| match family {
+                Family::V4 => "-4".to_owned(),
+                Family::V6 => "-6".to_owned(),
+            }),
+            self.netns.map(|netns| format!("--netns={}", netns.0)),
+            list("--state", &self.states, |state| state.name().to_owned()),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
     /// Whether `socket` passes. What is not known yet passes; a listener, which never has a peer,
     /// fails a condition on the peer.
     pub fn passes(&self, socket: &Socket) -> bool {
@@ -93,6 +120,27 @@ impl Filter {
             && any_or_unknown(&self.remote_ports, peer.port, |a, b| *a == b)
             && any_or_unknown(&self.remote_nets, peer.address, Cidr::contains)
             && self.passes_process(socket)
+    }
+
+    /// The same for a socket of which only the tuple is known.
+    pub fn passes_key(&self, key: &SocketKey) -> bool {
+        self.netns.is_none_or(|netns| netns == key.netns)
+            && self
+                .family
+                .is_none_or(|family| family.admits(key.local, key.peer))
+            && any_or_unknown(&self.local_ports, key.local.port, |a, b| *a == b)
+            && any_or_unknown(&self.local_nets, key.local.address, |net, address| {
+                net.contains(address) || address.is_unspecified()
+            })
+            && any_or_unknown(&self.remote_ports, key.peer.port, |a, b| *a == b)
+            && any_or_unknown(&self.remote_nets, key.peer.address, Cidr::contains)
+    }
+
+    /// Whether the tuple is not known well enough to say that it passes: a connecting socket gets
+    /// its port after its first event.
+    pub fn must_wait_for(&self, key: &SocketKey) -> bool {
+        (!self.local_ports.is_empty() && key.local.port.is_none())
+            || (!self.remote_ports.is_empty() && key.peer.port.is_none())
     }
 
     fn passes_process(&self, socket: &Socket) -> bool {

@@ -27,12 +27,22 @@ pub(crate) struct Failure {
 impl Failure {
     /// A failure of a given kind.
     pub(crate) fn new(kind: FailureKind, error: impl Into<anyhow::Error>) -> Self {
-        Self { kind, error: error.into() }
+        Self {
+            kind,
+            error: error.into(),
+        }
     }
 
     /// Something that the user asked for cannot be.
     pub(crate) fn usage(message: impl fmt::Display) -> Self {
         Self::new(FailureKind::Usage, anyhow::anyhow!("{message}"))
+    }
+
+    /// Whether it is only that the reader of our output has gone, which ends a run quietly.
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        self.error
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
     }
 
     /// The process's exit code.

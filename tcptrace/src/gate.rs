@@ -2,44 +2,62 @@
 //! does not apply, because it asks for owners, networks or states.
 //!
 //! Invariant: what is excluded never enters a file, the names of processes included: a process is
-//! written when the first line that names it is.
+//! written when the first line that names it is, and the first event of a connecting socket, which
+//! has no port yet, when the second one has shown that it passes.
 
 use rustc_hash::FxHashMap;
 use tcptrace_core::engine::Annotation;
 use tcptrace_core::filter::Filter;
-use tcptrace_core::input::ProcessFact;
-use tcptrace_core::units::Pid;
+use tcptrace_core::input::{ProcessFact, SocketKey};
+use tcptrace_core::units::{Pid, SockId};
 use tcptrace_core::{Engine, Finding, Input};
 
 use crate::recording::Recorder;
 
-/// Processes whose line is held back until somebody needs it.
-const HELD_PROCESSES: usize = 65_536;
+/// Processes, and sockets, whose lines are held back until somebody needs them. When there are
+/// more, all are forgotten: a line still carries its owner's name.
+const HELD: usize = 65_536;
 
 /// The filter, and what waits behind it.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     filter: Filter,
-    held: FxHashMap<Pid, Vec<Input>>,
+    /// Whether the kernel's part of the filter is all of it.
+    complete: bool,
+    processes: FxHashMap<Pid, Vec<Input>>,
+    beginnings: FxHashMap<SockId, (Input, Annotation)>,
 }
 
 impl Gate {
-    /// A gate that lets pass what `filter` does.
-    pub(crate) fn new(filter: Filter) -> Self {
-        Self { filter, held: FxHashMap::default() }
+    /// A gate that lets pass what `filter` does; `complete` when the kernel applies all of it.
+    pub(crate) fn new(filter: Filter, complete: bool) -> Self {
+        Self {
+            filter,
+            complete,
+            ..Self::default()
+        }
     }
 
-    /// Whether something may be missing from a recording made through this gate.
-    pub(crate) fn is_open(&self) -> bool {
-        self.filter.is_empty()
+    /// Whether a replay of what passes makes the findings of the run.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// The filter, as the header of a recording shows it.
+    pub(crate) fn words(&self) -> Vec<String> {
+        self.filter.words()
     }
 
     /// Whether a finding is about sockets that pass.
     pub(crate) fn passes_finding(&self, finding: &Finding, engine: &Engine) -> bool {
-        self.is_open()
+        self.complete
             || finding.processes.iter().any(|(owner, _)| {
                 self.filter.pids.contains(&owner.process.pid)
-                    || self.filter.names.iter().any(|name| **name == *owner.process.name)
+                    || self
+                        .filter
+                        .names
+                        .iter()
+                        .any(|name| **name == *owner.process.name)
             })
             || finding
                 .sample_ids()
@@ -55,35 +73,56 @@ impl Gate {
         engine: &Engine,
         recorder: &mut Recorder,
     ) {
-        if self.is_open() {
+        if self.filter.is_empty() {
             recorder.input(input, annotation);
             return;
         }
-        match input {
-            Input::Process(fact) => self.hold(fact, input),
-            _ => {
-                let passes = match input.key() {
-                    None => true,
-                    Some(key) => match engine.world().socket(key.sock) {
-                        Some(socket) => self.filter.passes(socket),
-                        None => self.filter.passes_key(key),
-                    },
-                };
-                if passes {
-                    self.introduce(input, annotation, recorder);
-                    recorder.input(input, annotation);
-                }
-            }
+        if let Input::Process(fact) = input {
+            self.hold(fact, input);
+            return;
         }
+        let Some(key) = input.key() else {
+            recorder.input(input, annotation);
+            return;
+        };
+        let beginning = self.beginnings.remove(&key.sock);
+        if !self.passes(key, engine) {
+            return;
+        }
+        if self.filter.must_wait_for(key) {
+            if beginning.is_none() && matches!(input, Input::Transition(_)) {
+                if self.beginnings.len() >= HELD {
+                    self.beginnings.clear();
+                }
+                self.beginnings
+                    .insert(key.sock, (input.clone(), annotation.clone()));
+            }
+            return;
+        }
+        if let Some((input, annotation)) = beginning {
+            self.write(&input, &annotation, recorder);
+        }
+        self.write(input, annotation, recorder);
+    }
+
+    fn passes(&self, key: &SocketKey, engine: &Engine) -> bool {
+        match engine.world().socket(key.sock) {
+            Some(socket) => self.filter.passes(socket),
+            None => self.filter.passes_key(key),
+        }
+    }
+
+    fn write(&mut self, input: &Input, annotation: &Annotation, recorder: &mut Recorder) {
+        self.introduce(input, annotation, recorder);
+        recorder.input(input, annotation);
     }
 
     /// Keeps a process's line back.
     fn hold(&mut self, fact: &ProcessFact, input: &Input) {
-        if self.held.len() >= HELD_PROCESSES && !self.held.contains_key(&fact.pid()) {
-            // A replay then shows a pid without a name; the line itself still carries the name.
-            self.held.clear();
+        if self.processes.len() >= HELD && !self.processes.contains_key(&fact.pid()) {
+            self.processes.clear();
         }
-        let lines = self.held.entry(fact.pid()).or_default();
+        let lines = self.processes.entry(fact.pid()).or_default();
         if matches!(fact, ProcessFact::Seen { .. }) {
             lines.clear();
         }
@@ -106,7 +145,7 @@ impl Gate {
         };
         let holders = holders.unwrap_or_default().iter().map(|holder| holder.pid);
         for pid in named.into_iter().chain(owner).chain(holders) {
-            for line in self.held.remove(&pid).unwrap_or_default() {
+            for line in self.processes.remove(&pid).unwrap_or_default() {
                 recorder.input(&line, &Annotation::default());
             }
         }

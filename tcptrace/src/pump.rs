@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use tcptrace_core::input::Tick;
 use tcptrace_core::request::Request;
-use tcptrace_core::units::MonoNs;
+use tcptrace_core::units::{MonoNs, WallNs};
 use tcptrace_core::{Engine, Finding, Input, Outcome};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::Failure;
 use crate::gate::Gate;
-use crate::kernel::Kernel;
+use crate::kernel::{HostFacts, Kernel};
 use crate::recording::{self, RecordError, Recorder, Summary};
 
 /// How often the engine hears the clock.
@@ -137,9 +137,9 @@ impl Pump {
         }
     }
 
-    /// The engine, to be looked at.
-    pub(crate) fn engine(&self) -> &Engine {
-        &self.engine
+    /// The host, and which probes run.
+    pub(crate) fn host(&self) -> HostFacts {
+        self.kernel.host()
     }
 
     /// Finds the sockets that are older than the probes, and judges the suspects among them.
@@ -244,9 +244,15 @@ impl Pump {
         let at = self.engine.world().now();
         let mut findings = self.engine.finish(at);
         findings.retain(|finding| self.gate.passes_finding(finding, &self.engine));
-        let summary =
-            self.recorder.map(|recorder| recorder.finish(&findings, ended, at)).transpose()?;
-        Ok(Finished { engine: self.engine, findings, summary })
+        let summary = self
+            .recorder
+            .map(|recorder| recorder.finish(&findings, ended, at))
+            .transpose()?;
+        Ok(Finished {
+            engine: self.engine,
+            findings,
+            summary,
+        })
     }
 
     /// Waits for the ring, or for the interval.
@@ -294,14 +300,24 @@ impl Pump {
     /// Tells the engine the time, a little behind the clock.
     fn tick(&mut self, read: MonoNs) {
         self.last_tick = read;
-        let wall = self.kernel.wall_at(read.minus(TICK_LAG));
-        self.batch.push(Input::Tick(Tick { at: read.minus(TICK_LAG), wall }));
+        let at = read.minus(TICK_LAG);
+        let wall = WallNs(self.kernel.wall().0 - (self.kernel.now().since(at).as_nanos() as i64));
+        self.batch.push(Input::Tick(Tick { at, wall }));
         self.feed();
     }
 
     /// Gives the batch to the engine, and to the recording what the filter lets pass.
     fn feed(&mut self) {
-        let Self { engine, batch, outcome, recorder, gate, requests, changed, .. } = self;
+        let Self {
+            engine,
+            batch,
+            outcome,
+            recorder,
+            gate,
+            requests,
+            changed,
+            ..
+        } = self;
         for input in batch.drain(..) {
             engine.apply(&input, outcome);
             requests.append(&mut outcome.requests);

@@ -4,14 +4,14 @@ use std::io::IsTerminal as _;
 
 use clap::{Args, ValueEnum};
 use tcptrace_core::{Engine, Finding};
-use tokio::sync::mpsc;
 
 use super::filter::FilterArgs;
 use super::{EngineArgs, KernelArgs, OutputArgs, session};
 use crate::failure::Failure;
 use crate::pump::{Flow, Front};
-use crate::recording::Recorder;
-use crate::tui::{Action, HeaderFacts, Options, Source, TerminalGuard, Tui};
+use crate::recording::{Recorder, Target};
+use crate::tui::terminal::{TerminalError, TerminalGuard};
+use crate::tui::{Action, HeaderFacts, Options, Tui};
 
 /// When colour is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -41,9 +41,6 @@ pub(super) struct LiveArgs {
     ascii: bool,
 }
 
-/// Keys that may wait for the pump; a person does not type faster than it drains them.
-const EVENTS: usize = 64;
-
 /// Shows the TUI until the user quits or a signal comes.
 pub(super) fn run(args: &LiveArgs) -> Result<(), Failure> {
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
@@ -52,32 +49,46 @@ pub(super) fn run(args: &LiveArgs) -> Result<(), Failure> {
              use `tcptrace record` to write NDJSON instead",
         ));
     }
-    let target = args.output.output.is_some().then(|| {
-        session::target(&args.output, || unreachable!("an output was given"))
-    });
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-        let filter = args.filter.filter();
-        let mut pump =
-            session::open(target, args.engine.settings(), &args.kernel, filter.clone())?;
-        let header = HeaderFacts {
-            source: Source::Live,
-            recording: args.output.output.as_ref().map(|path| path.display().to_string()),
-            ..session::header_facts(&pump)
-        };
-        pump.start()?;
-        pump.settle().await?;
-        let options = Options { color: args.color(), ascii: args.ascii };
-        let mut front = Live::new(Tui::new(options, filter), header)?;
-        let ended = pump.run(&mut front, None).await;
-        // The terminal is restored before anything is said.
-        drop(front);
-        let finished = pump.finish(session::reason(&ended));
-        ended?;
-        if let Some(summary) = finished?.summary {
-            eprintln!("tcptrace: {summary}");
-        }
-        Ok(())
-    })
+    let target = args
+        .output
+        .output
+        .is_some()
+        .then(|| session::target(&args.output, Target::Stdout));
+    if target == Some(Target::Stdout) {
+        return Err(Failure::usage(
+            "live draws on standard output, so the recording needs a file; name one with -o FILE",
+        ));
+    }
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(async {
+            let filter = args.filter.filter();
+            let mut pump =
+                session::open(target, args.engine.settings(), &args.kernel, filter.clone())?;
+            let recording = args
+                .output
+                .output
+                .as_ref()
+                .map(|path| path.display().to_string());
+            let header = session::header_facts(&pump.host(), recording);
+            pump.start()?;
+            pump.settle().await?;
+            let options = Options {
+                color: args.color(),
+                ascii: args.ascii,
+            };
+            let mut front = Live::new(Tui::new(options, filter), header)?;
+            let ended = pump.run(&mut front, None).await;
+            // The terminal is restored before anything is said.
+            drop(front);
+            let finished = pump.finish(session::reason(&ended));
+            ended?;
+            if let Some(summary) = finished?.summary {
+                eprintln!("tcptrace: {summary}");
+            }
+            Ok(())
+        })
 }
 
 impl LiveArgs {
@@ -96,60 +107,61 @@ struct Live {
     tui: Tui,
     header: HeaderFacts,
     guard: TerminalGuard,
-    events: mpsc::Receiver<std::io::Result<crossterm::event::Event>>,
+    /// Something changed since the last frame.
+    dirty: bool,
 }
 
 impl Live {
     fn new(tui: Tui, header: HeaderFacts) -> Result<Self, Failure> {
-        let guard = TerminalGuard::enter()?;
-        let (sender, events) = mpsc::channel(EVENTS);
-        // Reading a terminal blocks; the thread ends with the channel or with the terminal.
-        std::thread::Builder::new().name("keys".to_owned()).spawn(move || {
-            loop {
-                let event = crossterm::event::read();
-                let failed = event.is_err();
-                if sender.blocking_send(event).is_err() || failed {
-                    break;
-                }
-            }
-        })?;
-        Ok(Self { tui, header, guard, events })
+        Ok(Self {
+            tui,
+            header,
+            guard: TerminalGuard::enter()?,
+            dirty: true,
+        })
     }
 }
 
 impl Front for Live {
-    type Event = std::io::Result<crossterm::event::Event>;
+    type Event = Result<crossterm::event::Event, TerminalError>;
 
     async fn event(&mut self) -> Self::Event {
-        match self.events.recv().await {
-            Some(event) => event,
-            None => Err(std::io::ErrorKind::UnexpectedEof.into()),
-        }
+        self.guard.event().await
     }
 
     fn handle(&mut self, event: Self::Event, engine: &Engine) -> Result<Flow, Failure> {
-        let event = event.map_err(|error| {
-            anyhow::Error::new(error).context("the terminal is gone, so nobody is watching")
-        })?;
-        match self.tui.handle(event, engine) {
+        match self.tui.handle(event?, engine) {
             Action::Quit => return Ok(Flow::Quit),
-            Action::Clear => self.guard.clear()?,
-            Action::None | Action::Redraw => {}
+            Action::Clear => {
+                self.guard.clear()?;
+                self.dirty = true;
+            }
+            Action::Redraw => self.dirty = true,
+            Action::None => {}
         }
         Ok(Flow::Continue)
     }
 
-    fn finding(&mut self, finding: &Finding, engine: &Engine) {
-        self.tui.on_finding(finding, engine);
+    fn finding(&mut self, _: &Finding, _: &Engine) {
+        self.dirty = true;
     }
 
     fn warn(&mut self, warning: &dyn std::fmt::Display) {
-        self.tui.warn(warning.to_string());
+        // The view shows what the recording costs in its header; the words go to the log.
+        tracing::warn!("{warning}");
     }
 
     fn refresh(&mut self, engine: &Engine, _: Option<&Recorder>) -> Result<(), Failure> {
-        let Self { tui, header, guard, .. } = self;
-        guard.draw(|frame| tui.draw(frame, engine, header))?;
+        let Self {
+            tui,
+            header,
+            guard,
+            dirty,
+        } = self;
+        if tui.is_due(engine) || *dirty {
+            // A terminal that is still busy with the last frame gets this one at the next turn.
+            *dirty = !guard.draw(|frame| tui.draw(frame, engine, header))?;
+        }
         Ok(())
     }
 }

@@ -17,7 +17,13 @@ pub(super) struct LogArgs {
     #[arg(long, global = true, value_name = "FILE")]
     log: Option<PathBuf>,
     /// What to log, as `level` or `module=level,…`
-    #[arg(long, global = true, value_name = "FILTER", default_value = "info", requires = "log")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILTER",
+        default_value = "info",
+        requires = "log"
+    )]
     log_filter: String,
 }
 
@@ -34,6 +40,10 @@ pub(super) fn start(args: &LogArgs) -> Result<(), Failure> {
         .custom_flags(libc::O_NOFOLLOW)
         .open(path)
         .with_context(|| format!("cannot open the log file {}", path.display()))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(file).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .with_writer(file)
+        .init();
     Ok(())
 }

@@ -5,6 +5,7 @@ mod live;
 mod logging;
 mod record;
 mod replay;
+mod session;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -15,7 +16,6 @@ use clap::{Args, Parser, Subcommand};
 use tcptrace_core::settings::Settings;
 
 use crate::failure::Failure;
-use filter::FilterArgs;
 
 /// Says which TCP connections of this host are in trouble, who owns them, why, and what to do.
 #[derive(Debug, Parser)]
@@ -58,7 +58,10 @@ struct EngineArgs {
 
 impl EngineArgs {
     fn settings(&self) -> Settings {
-        Settings { close_wait_after: self.close_wait_after, ..Settings::default() }
+        Settings {
+            close_wait_after: self.close_wait_after,
+            ..Settings::default()
+        }
     }
 }
 

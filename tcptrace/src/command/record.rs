@@ -44,38 +44,36 @@ pub(super) struct RecordArgs {
 
 /// Records until a signal or the end of the duration.
 pub(super) fn run(args: &RecordArgs) -> Result<(), Failure> {
-    let target = session::target(&args.output, || {
-        if std::io::stdout().is_terminal() {
-            Target::File { path: default_name(), force: false }
-        } else {
-            Target::Stdout
-        }
-    });
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-        let mut pump = session::open(
-            Some(target),
-            args.engine.settings(),
-            &args.kernel,
-            args.filter.filter(),
-        )?;
-        pump.start()?;
-        let mut front = Progress::new();
-        front.say("tcptrace: ready");
-        let ended = pump.run(&mut front, args.duration).await;
-        front.clear();
-        let finished = pump.finish(session::reason(&ended));
-        // The first failure is the one to tell; the second follows from it.
-        if ended? == Ended::BrokenPipe {
-            return Ok(());
-        }
-        front.summarize(&finished?);
-        Ok(())
-    })
-}
-
-/// The name of a recording whose place nobody chose.
-fn default_name() -> PathBuf {
-    PathBuf::from(format!("tcptrace-{}.ndjson", session::utc_stamp()))
+    let otherwise = if std::io::stdout().is_terminal() {
+        let path = PathBuf::from(format!("tcptrace-{}.ndjson", session::utc_stamp()?));
+        Target::File { path, force: false }
+    } else {
+        Target::Stdout
+    };
+    let target = session::target(&args.output, otherwise);
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(async {
+            let mut pump = session::open(
+                Some(target),
+                args.engine.settings(),
+                &args.kernel,
+                args.filter.filter(),
+            )?;
+            pump.start()?;
+            let mut front = Progress::new();
+            front.say("tcptrace: ready");
+            let ended = pump.run(&mut front, args.duration).await;
+            front.clear();
+            let finished = pump.finish(session::reason(&ended));
+            // The first failure is the one to tell; the second follows from it.
+            if ended? == Ended::BrokenPipe {
+                return Ok(());
+            }
+            front.summarize(&finished?);
+            Ok(())
+        })
 }
 
 /// A line on standard error that says how the recording goes, on a terminal.
@@ -87,7 +85,11 @@ struct Progress {
 
 impl Progress {
     fn new() -> Self {
-        Self { terminal: std::io::stderr().is_terminal(), shown: false, next: 0 }
+        Self {
+            terminal: std::io::stderr().is_terminal(),
+            shown: false,
+            next: 0,
+        }
     }
 
     /// Says a line; a standard error that is gone is no reason to stop recording.
@@ -138,7 +140,11 @@ fn losses(engine: &Engine) -> String {
         .filter(|(_, count)| *count > 0)
         .map(|(cause, count)| format!("{count} ({})", cause.name()))
         .collect();
-    if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
+    if parts.is_empty() {
+        "none".to_owned()
+    } else {
+        parts.join(", ")
+    }
 }
 
 impl Front for Progress {

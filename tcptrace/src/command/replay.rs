@@ -51,7 +51,10 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), Failure> {
 }
 
 /// Gives every line of `reader` to an engine, and what comes of it to `printer`.
-fn play<R: io::Read>(mut reader: Reader<R>, printer: &mut Printer<impl Write>) -> Result<(), Failure> {
+fn play<R: io::Read>(
+    mut reader: Reader<R>,
+    printer: &mut Printer<impl Write>,
+) -> Result<(), Failure> {
     let mut run: Option<Run> = None;
     loop {
         let line = match reader.next() {
@@ -66,9 +69,12 @@ fn play<R: io::Read>(mut reader: Reader<R>, printer: &mut Printer<impl Write>) -
             None => break,
         };
         match (line, &mut run) {
-            (Line::Header(header), _) => run = Some(Run::new(&header)),
+            (Line::Header(header), _) => {
+                printer.encoder = Encoder::new(header.clock_offset_ns);
+                run = Some(Run::new(&header));
+            }
             (Line::Input(input), Some(run)) => run.apply(&input, printer)?,
-            (Line::Finding(finding), Some(run)) if !run.complete => printer.take(finding)?,
+            (Line::Finding(finding), Some(run)) if !run.complete => printer.take(*finding)?,
             _ => {}
         }
     }
@@ -186,14 +192,23 @@ impl<W: Write> Printer<W> {
 
 /// A finding as a paragraph.
 fn text(finding: &RecordedFinding, out: &mut impl Write) -> io::Result<()> {
-    let cause = finding.cause.as_deref().map(|cause| format!("/{cause}")).unwrap_or_default();
+    let cause = finding
+        .cause
+        .as_deref()
+        .map(|cause| format!("/{cause}"))
+        .unwrap_or_default();
     writeln!(
         out,
         "{} {} {}{cause} ({}, {})",
         finding.id, finding.severity, finding.kind, finding.confidence, finding.status
     )?;
     if let Some(process) = &finding.process {
-        writeln!(out, "  process  {} (pid {})", printable(&process.name), process.pid.0)?;
+        writeln!(
+            out,
+            "  process  {} (pid {})",
+            printable(&process.name),
+            process.pid.0
+        )?;
     }
     writeln!(out, "  since    {}", finding.since)?;
     writeln!(out, "  what     {}", printable(&finding.summary))?;

@@ -47,6 +47,8 @@ pub(crate) use self::error::KernelError;
 pub(crate) use self::host::HostFacts;
 pub(crate) use self::probes::{KernelFilter, ProbeOptions, ProbeState, ProbeStatus};
 
+pub(crate) use self::clock::wall as wall_now;
+
 use self::edge::Edge;
 use self::listeners::ListenerWatch;
 use self::losses::LossBook;

@@ -7,6 +7,7 @@ use aya::maps::{Map, MapError};
 use aya::{Btf, Ebpf};
 use aya_log::EbpfLogger;
 use rustc_hash::FxHashSet;
+use tcptrace_common::filter::MAX_PORTS;
 use tcptrace_common::names;
 use tcptrace_common::record::Kind;
 use tcptrace_core::decode::{DecodeError, Hz, Raw, RawPeek, RawRow, WakeFunctions};
@@ -56,6 +57,13 @@ pub(crate) struct KernelFilter {
     pub(crate) local_ports: Vec<Port>,
     /// Any of these remote ports; more than 8 are not filtered in the kernel.
     pub(crate) remote_ports: Vec<Port>,
+}
+
+impl KernelFilter {
+    /// Whether the kernel applies all of it.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.local_ports.len() <= MAX_PORTS && self.remote_ports.len() <= MAX_PORTS
+    }
 }
 
 /// One probe, for the header and `doctor`.

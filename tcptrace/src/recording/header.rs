@@ -128,6 +128,9 @@ pub(crate) enum Completeness {
     /// Every Input: a replay recomputes the findings.
     #[default]
     All,
+    /// Every Input about the sockets that pass the filters. The engine saw the others too: the
+    /// recorded findings are the ones to show.
+    Filtered,
     /// Something less, by a newer writer: the recorded findings are the ones to show.
     #[serde(other)]
     Partial,

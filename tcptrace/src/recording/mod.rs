@@ -10,12 +10,6 @@
 //! - Nothing here asks a clock, and no kernel address is written: none is in an Input.
 //! - Memory is bounded: the queue to the writer thread, the length of a line, the pool of buffers.
 
-#![expect(
-    dead_code,
-    unused_imports,
-    reason = "the pump and the commands that call this are not here yet"
-)]
-
 mod decode;
 mod encode;
 mod file;
@@ -36,9 +30,8 @@ mod samples;
 
 pub(crate) use encode::Encoder;
 pub(crate) use file::Target;
-pub(crate) use finding::{RecordedFinding, RecordedProcess, RecordedService};
-pub(crate) use header::{Ended, Footer, Header, Probe};
-pub(crate) use kinds::LineKind;
-pub(crate) use reader::{Line, ReadError, Reader};
-pub(crate) use recorder::{Recorder, Summary, Warning};
+pub(crate) use finding::RecordedFinding;
+pub(crate) use header::{Completeness, Ended, Header, Probe};
+pub(crate) use reader::{Line, Reader};
+pub(crate) use recorder::{Recorder, Summary};
 pub(crate) use sink::RecordError;

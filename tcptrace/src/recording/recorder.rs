@@ -118,6 +118,18 @@ pub(crate) struct Summary {
     pub(crate) losses: BTreeMap<LossCause, u64>,
 }
 
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} lines, {} bytes in {}",
+            self.counts.total(),
+            self.bytes,
+            self.name
+        )
+    }
+}
+
 impl Recorder {
     /// Opens the target, starts the thread that writes, and writes the header.
     pub(crate) fn create(target: &Target, header: &Header) -> Result<Self, RecordError> {
@@ -231,11 +243,6 @@ impl Recorder {
     /// Bytes so far, those under way included.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes + self.batch.len() as u64
-    }
-
-    /// Lines so far, without the header.
-    pub(crate) fn lines(&self) -> u64 {
-        self.counts.total() + self.pending.counts.total()
     }
 
     /// Writes the findings that are still open once more, then the footer, and waits until all is
