@@ -578,6 +578,9 @@ fn the_documentation_names_every_type_and_field() {
     }
     let now = String::from_utf8(out.to_vec()).unwrap();
 
+    for line in page.lines().filter(|line| line.starts_with("{\"type\"")) {
+        assert!(fixture.contains(line), "not a line of the fixture: {line}");
+    }
     let mut found = BTreeSet::new();
     for line in fixture.lines().chain(now.lines()) {
         let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
