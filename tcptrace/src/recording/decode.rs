@@ -4,6 +4,7 @@
 mod events;
 mod host;
 mod looks;
+mod quick;
 
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, Visitor};
 use tcptrace_core::Input;
@@ -50,6 +51,14 @@ impl From<serde_json::Error> for Refusal {
 
 /// Reads one line, its newline not included.
 pub(super) fn line(text: &[u8]) -> Result<Line, Refusal> {
+    match quick::line(text) {
+        Some(input) => Ok(Line::Input(input)),
+        None => thorough(text),
+    }
+}
+
+/// Reads any line that JSON and the format allow.
+pub(super) fn thorough(text: &[u8]) -> Result<Line, Refusal> {
     match kind(text) {
         Some(kind) => typed(kind, text),
         None => {
@@ -62,6 +71,12 @@ pub(super) fn line(text: &[u8]) -> Result<Line, Refusal> {
             typed(r#type.as_bytes(), text)
         }
     }
+}
+
+/// Whether the quick way takes this line: for a test that it does.
+#[cfg(test)]
+pub(super) fn is_quick(text: &[u8]) -> bool {
+    quick::line(text).is_some()
 }
 
 /// The type of a line that starts as this format promises.

@@ -481,7 +481,53 @@ proptest! {
             prop_assert_eq!(&json["process"]["name"], &*owner.process.name);
         }
 
-        let line = decode::line(text.trim_ascii_end().as_bytes());
-        prop_assert_eq!(line.map_err(|refusal| format!("{refusal:?}")), Ok(Line::Input(input)));
+        let line = text.trim_ascii_end().as_bytes();
+        let expected = Ok(Line::Input(input));
+        for read in [decode::line(line), decode::thorough(line)] {
+            prop_assert_eq!(&read.map_err(|refusal| format!("{refusal:?}")), &expected);
+        }
+    }
+
+    /// The quick reader never reads what the thorough one would refuse or read otherwise.
+    #[test]
+    fn a_damaged_line_is_read_the_same_by_both_readers(
+        input in prop_oneof![transition(), accept(), destroy()],
+        annotation in annotation(),
+        place: prop::sample::Index,
+        byte: u8,
+        cut: bool,
+    ) {
+        let mut out = BytesMut::new();
+        Encoder::new(0).input(&input, &annotation, &mut out);
+        let mut line = out.trim_ascii_end().to_vec();
+        let place = place.index(line.len());
+        if cut {
+            line.remove(place);
+        } else {
+            line[place] = byte;
+        }
+        if decode::is_quick(&line) {
+            prop_assert_eq!(decode::line(&line).ok(), decode::thorough(&line).ok());
+        }
+    }
+}
+
+#[test]
+fn plain_lines_of_a_busy_host_take_the_quick_way() {
+    let mut encoder = Encoder::new(0);
+    for (input, mut annotation) in super::samples::inputs() {
+        let hot = matches!(
+            input,
+            Input::Transition(_) | Input::Accept(_) | Input::Destroy(_)
+        );
+        if let Some(owner) = &mut annotation.process {
+            owner.process = Arc::new(ProcessInfo {
+                name: "nginx: worker".into(),
+                ..(*owner.process).clone()
+            });
+        }
+        let mut out = BytesMut::new();
+        encoder.input(&input, &annotation, &mut out);
+        assert_eq!(decode::is_quick(out.trim_ascii_end()), hot, "{input:?}");
     }
 }
