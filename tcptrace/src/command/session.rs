@@ -13,7 +13,8 @@ use super::{KernelArgs, OutputArgs};
 use crate::failure::{Failure, FailureKind};
 use crate::gate::Gate;
 use crate::kernel::{
-    self, HostFacts, Kernel, KernelError, KernelFilter, KernelOptions, ProbeOptions, ProbeState, ProbeStatus,
+    self, HostFacts, Kernel, KernelError, KernelFilter, KernelOptions, ProbeOptions, ProbeState,
+    ProbeStatus,
 };
 use crate::pump::{Ended, Pump};
 use crate::recording::{self, Completeness, Header, Probe, Recorder, Target};
