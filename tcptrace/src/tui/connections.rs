@@ -10,17 +10,15 @@ use ratatui::text::{Line, Span};
 use tcptrace_core::filter::Filter;
 use tcptrace_core::tcp::TcpState;
 use tcptrace_core::units::{MonoNs, SockId};
-use tcptrace_core::world::Socket;
 
+use super::columns;
 use super::cursor::{Cursor, Movement};
 use super::fit;
-use super::names;
 use super::prompt::{Prompt, Typed};
 use super::quantity;
 use super::rows::{Column, Rows, Sort};
 use super::screen::{Key, Scene, Screen, Step};
 use super::sight::Sight;
-use super::theme::Theme;
 use super::words::Query;
 
 pub(super) const KEYS: &[Key] = &[
@@ -246,16 +244,10 @@ impl Connections {
     pub(super) fn draw(&mut self, buffer: &mut Buffer, area: Rect, scene: Scene<'_>) {
         let Scene { sight, theme, .. } = scene;
         self.refresh(sight);
-        self.columns = columns(area.width.into());
+        self.columns = columns::fitting(area.width.into());
         self.draw_title(buffer, area, scene);
-        self.draw_headings(
-            buffer,
-            Rect {
-                y: area.y + 1,
-                ..area
-            },
-            theme,
-        );
+        let headings = columns::headings(&self.columns, self.sort, theme);
+        buffer.set_line(area.x, area.y + 1, &headings, area.width);
         let body = Rect {
             y: area.y + 2,
             height: area.height.saturating_sub(2),
@@ -280,7 +272,7 @@ impl Connections {
         let top = self.cursor.scroll(self.rows.len(), page);
         for ((id, position), y) in self.rows.window(top, page).zip(top..).zip(body.y..) {
             let mut line = match sight.socket(id) {
-                Some(socket) => row(socket, &self.columns, scene),
+                Some(socket) => columns::row(socket, &self.columns, scene),
                 None => Line::styled(" gone", theme.quiet()),
             };
             if position == marked {
@@ -331,116 +323,4 @@ impl Connections {
         }
         buffer.set_line(area.x, area.y, &Line::from(spans), area.width);
     }
-
-    fn draw_headings(&self, buffer: &mut Buffer, area: Rect, theme: Theme) {
-        let mut spans = vec![Span::raw(" ")];
-        for (column, cells) in &self.columns {
-            let title = if *column == self.sort.column {
-                let mark = if self.sort.reversed {
-                    theme.descending()
-                } else {
-                    theme.ascending()
-                };
-                format!("{}{mark}", column.title())
-            } else {
-                column.title().to_owned()
-            };
-            let title = match column {
-                Column::Age | Column::Unread | Column::Retransmits => {
-                    fit::right(&title, *cells, theme)
-                }
-                _ => fit::left(&title, *cells, theme),
-            };
-            let style = if *column == self.sort.column {
-                theme.heading()
-            } else {
-                theme.quiet()
-            };
-            spans.push(Span::styled(title, style));
-            spans.push(Span::raw(" "));
-        }
-        buffer.set_line(area.x, area.y, &Line::from(spans), area.width);
-    }
-}
-
-/// The columns that fit in `cells`, with their widths. 80 cells show what one cannot do without;
-/// what is beyond goes to more columns, then to names and addresses.
-fn columns(cells: usize) -> Vec<(Column, usize)> {
-    let mut columns = vec![
-        (Column::State, 11),
-        (Column::Age, 7),
-        (Column::Process, 16),
-        (Column::Local, 20),
-        (Column::Peer, 20),
-    ];
-    for (column, width) in [
-        (Column::Unread, 7),
-        (Column::Retransmits, 5),
-        (Column::Netns, 10),
-    ] {
-        if used(&columns) + width < cells {
-            columns.push((column, width));
-        }
-    }
-    let mut spare = cells.saturating_sub(used(&columns));
-    // One more cell makes room for any IPv4 endpoint; 24 for any process; 47 for any IPv6 one.
-    for (column, widest) in [
-        (Column::Local, 21_usize),
-        (Column::Peer, 21),
-        (Column::Process, 24),
-        (Column::Peer, 47),
-        (Column::Local, 47),
-    ] {
-        if let Some((_, width)) = columns.iter_mut().find(|(c, _)| *c == column) {
-            let more = widest.saturating_sub(*width).min(spare);
-            *width += more;
-            spare -= more;
-        }
-    }
-    columns
-}
-
-/// The cells that columns take, with the mark before and a space after each.
-fn used(columns: &[(Column, usize)]) -> usize {
-    1 + columns.iter().map(|(_, width)| width + 1).sum::<usize>()
-}
-
-fn row(socket: &Socket, columns: &[(Column, usize)], scene: Scene<'_>) -> Line<'static> {
-    let Scene { sight, theme, .. } = scene;
-    let mut spans = vec![Span::raw(" ")];
-    for (column, cells) in columns {
-        let cells = *cells;
-        let (text, style) = match column {
-            Column::State => (
-                fit::left(socket.state.name(), cells, theme),
-                theme.state(socket.state),
-            ),
-            Column::Age => (
-                fit::right(&names::state_age(socket, sight), cells, theme),
-                theme.plain(),
-            ),
-            Column::Process => (
-                names::owner_column(socket.owner.as_ref(), cells, sight, theme),
-                theme.plain(),
-            ),
-            Column::Local => (fit::endpoint(socket.local(), cells, theme), theme.plain()),
-            Column::Peer => (fit::endpoint(socket.peer(), cells, theme), theme.plain()),
-            Column::Unread => {
-                let unread = socket.unread.map(|bytes| quantity::count(bytes.into()));
-                let text = unread.unwrap_or_else(|| "-".to_owned());
-                (fit::right(&text, cells, theme), theme.plain())
-            }
-            Column::Retransmits => {
-                let text = quantity::count(socket.retransmits.into());
-                (fit::right(&text, cells, theme), theme.plain())
-            }
-            Column::Netns => (
-                fit::left(&socket.netns().0.to_string(), cells, theme),
-                theme.quiet(),
-            ),
-        };
-        spans.push(Span::styled(text, style));
-        spans.push(Span::raw(" "));
-    }
-    Line::from(spans)
 }

@@ -7,6 +7,7 @@
 //! Invariants: no text that a stranger chose reaches the terminal unescaped ([`escape`]); colour
 //! repeats what words say ([`theme`]); only rows on the screen are formatted ([`rows`]).
 
+mod columns;
 mod connection;
 mod connections;
 mod cursor;
