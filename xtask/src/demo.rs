@@ -15,7 +15,9 @@ pub(crate) fn run() -> Result<()> {
     let mut build = shell::cargo();
     build.args(["build", "--release", "--package", "tcptrace-lab", "--bins"]);
     shell::run(&mut build)?;
-    let demo = repository::target_dir().join("release").join("tcptrace-demo");
+    let demo = repository::target_dir()
+        .join("release")
+        .join("tcptrace-demo");
     let mut exec = match &sudo {
         Some(sudo) => {
             let mut exec = shell::program(sudo);
