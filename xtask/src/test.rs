@@ -11,7 +11,12 @@ use anyhow::{Context, Result, bail};
 use crate::{install, repository, shell};
 
 /// What the lab calls on, and the Debian package it comes in.
-const LAB_TOOLS: [(&str, &str); 4] = [("ip", "iproute2"), ("ss", "iproute2"), ("nft", "nftables")];
+const LAB_TOOLS: [(&str, &str); 4] = [
+    ("ip", "iproute2"),
+    ("ss", "iproute2"),
+    ("nft", "nftables"),
+    ("tmux", "tmux"),
+];
 
 /// The lab's scenarios mostly wait, for timers of the kernel; more at a time would only blur the
 /// time limits of those that measure.
