@@ -11,18 +11,27 @@ use anyhow::{Context, Result, bail};
 use crate::{install, repository, shell};
 
 /// What the lab calls on, and the Debian package it comes in.
-const LAB_TOOLS: [(&str, &str); 6] = [
+const LAB_TOOLS: [(&str, &str); 4] = [
     ("ip", "iproute2"),
     ("ss", "iproute2"),
     ("nft", "nftables"),
     ("tmux", "tmux"),
-    ("hping3", "hping3"),
-    ("ps", "procps"),
 ];
 
 /// The lab's scenarios mostly wait, for timers of the kernel; more at a time would only blur the
 /// time limits of those that measure.
 const LAB_THREADS: &str = "--test-threads=4";
+
+/// What a test binary may still know when sudo starts it.
+const KEPT: [&str; 7] = [
+    "TCPTRACE_BIN",
+    "TCPTRACE_LAB_CONNECTIONS",
+    "CARGO_MANIFEST_DIR",
+    "CI",
+    "INSTA_UPDATE",
+    "PROPTEST_CASES",
+    "RUST_BACKTRACE",
+];
 
 /// What to test.
 #[derive(clap::Args, Default)]
@@ -75,13 +84,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             tally.ignored
         );
     }
+    if !passed && tally.failed == 0 {
+        bail!("some tests could not be built or started, so the count above is not the whole");
+    }
     if tally.passed + tally.failed == 0 {
         bail!(
             "no test ran: {:?} is in no test's name",
             options.filter.join(" ")
         );
     }
-    if !passed || tally.failed > 0 {
+    if tally.failed > 0 {
         bail!("tests failed; `cargo xtask test -- NAME` runs one again");
     }
     Ok(())
@@ -147,7 +159,7 @@ fn runner(sudo: &std::path::Path) -> Result<(String, String)> {
         .find_map(|line| line.strip_prefix("host: "))
         .context("rustc does not name its host")?;
     let host = host.replace(['-', '.'], "_").to_uppercase();
-    let keep = "--preserve-env=TCPTRACE_BIN,RUST_BACKTRACE,CI,PROPTEST_CASES,CARGO_MANIFEST_DIR,INSTA_UPDATE";
+    let keep = format!("--preserve-env={}", KEPT.join(","));
     Ok((
         format!("CARGO_TARGET_{host}_RUNNER"),
         format!("{} {keep} --", sudo.display()),

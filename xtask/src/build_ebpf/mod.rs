@@ -202,6 +202,7 @@ fn build(tools: &Tools, target: &Path, lock: Lock) -> Result<(Vec<u8>, Stamp)> {
             recipe::rustflags(&places).join("\u{1f}"),
         )
         .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &tools.linker.path)
+        .envs(recipe::ENVIRONMENT)
         .args(recipe::CARGO_ARGUMENTS)
         .arg("--target-dir")
         .arg(target);

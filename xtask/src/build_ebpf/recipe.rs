@@ -10,6 +10,10 @@ pub(crate) const TARGET: &str = "bpfel-unknown-none";
 /// The binary that the package tcptrace-ebpf builds.
 pub(crate) const BINARY: &str = "tcptrace";
 
+/// aya-ebpf asks for the architecture of the kernel that the object will meet, for helpers that we
+/// do without; left alone it takes the building machine's.
+pub(crate) const ENVIRONMENT: [(&str, &str); 1] = [("AYA_BPF_TARGET_ARCH", "x86_64")];
+
 /// What `cargo build` is told. `core` has to be compiled as well: no toolchain ships it for eBPF.
 pub(crate) const CARGO_ARGUMENTS: [&str; 4] = ["--release", "-Zbuild-std=core", "--target", TARGET];
 
