@@ -3,6 +3,9 @@
 //! An event record is a [`Head`], a body of 16 bytes, and the two addresses: 8 bytes for IPv4, 32 for
 //! IPv6. [`Gone`] and [`Exit`] stand alone. Rows (from iterators) and answers (from the on-demand
 //! programs) travel elsewhere and may be larger.
+//!
+//! Unused parts are whole words: zeroing a few odd bytes becomes a call of `memset`, and a program
+//! with plain loads must not call functions (see `tcptrace-ebpf`).
 
 /// What a record reports; the first byte after time and socket address in every event record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -156,7 +159,9 @@ pub struct RetransmitBody {
     /// `icsk_ca_state`: 3 is fast recovery, 4 loss.
     pub ca_state: u8,
     /// Unused, 0.
-    pub reserved: [u8; 6],
+    pub reserved: u16,
+    /// Unused, 0.
+    pub reserved_more: u32,
 }
 
 /// Body of [`Kind::SynackRetransmit`]; the head's socket is the listener, its peer the client.
@@ -164,9 +169,9 @@ pub struct RetransmitBody {
 #[repr(C)]
 pub struct SynackBody {
     /// `num_retrans` before this one.
-    pub num_retrans: u8,
+    pub num_retrans: u64,
     /// Unused, 0.
-    pub reserved: [u8; 15],
+    pub reserved: u64,
 }
 
 /// Body of [`Kind::Reset`].
@@ -178,9 +183,9 @@ pub struct ResetBody {
     /// `enum sk_rst_reason`, or [`ResetBody::NO_REASON`].
     pub reason: u32,
     /// `skc_state`, or 0 without a full socket.
-    pub state: u8,
+    pub state: u32,
     /// Unused, 0.
-    pub reserved: [u8; 7],
+    pub reserved: u32,
 }
 
 impl ResetBody {
@@ -229,9 +234,7 @@ pub struct Gone {
     /// The address of the `struct sock`.
     pub sock: u64,
     /// [`Kind`].
-    pub kind: u8,
-    /// Unused, 0.
-    pub reserved: [u8; 7],
+    pub kind: u64,
 }
 
 /// [`Kind::Exit`].
@@ -243,9 +246,7 @@ pub struct Exit {
     /// CLOCK_BOOTTIME when the process started.
     pub started_boot_ns: u64,
     /// [`Kind`].
-    pub kind: u8,
-    /// Unused, 0.
-    pub reserved: [u8; 3],
+    pub kind: u32,
     /// The process.
     pub pid: u32,
     /// Its name, padded with 0.

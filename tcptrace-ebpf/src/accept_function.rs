@@ -8,16 +8,26 @@ use aya_ebpf::programs::FExitContext;
 use tcptrace_common::record::{AcceptBody, Kind};
 
 use crate::emit::{self, About};
-use crate::layout::{Plain, at};
+use crate::layout::Plain;
 use crate::sock;
 
+// Two programs, as the compiler would merge both loads into one at a computed offset of the
+// context, which the verifier refuses.
+
+/// From 6.10 on.
 #[fexit(function = "inet_csk_accept")]
 pub(crate) fn accept_function(ctx: FExitContext) -> i32 {
-    let sk: *const u8 = if at!(accept_args) == 2 {
-        ctx.arg(2)
-    } else {
-        ctx.arg(4)
-    };
+    accepted(ctx.arg(2))
+}
+
+/// Up to 6.9.
+#[fexit(function = "inet_csk_accept")]
+pub(crate) fn accept_function_4(ctx: FExitContext) -> i32 {
+    accepted(ctx.arg(4))
+}
+
+#[inline(always)]
+fn accepted(sk: *const u8) -> i32 {
     if sk.is_null() {
         return 0;
     }

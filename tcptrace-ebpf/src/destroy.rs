@@ -24,8 +24,7 @@ pub(crate) fn destroy(ctx: BtfTracePointContext) -> i32 {
             *it = Gone {
                 at_ns: bpf_ktime_get_ns(),
                 sock: sk as u64,
-                kind: Kind::Destroy as u8,
-                reserved: [0; 7],
+                kind: Kind::Destroy as u64,
             };
         }
     });

@@ -47,7 +47,7 @@ pub(crate) fn record<T: 'static>(kind: Kind, fill: impl FnOnce(*mut T)) {
     }));
 }
 
-#[cold]
+#[inline(always)]
 fn count_failure(kind: Kind) {
     if let Some(count) = FAILED.get_ptr_mut(kind as u32) {
         // SAFETY: the slot is this CPU's. An interrupt between load and store may cost one count.

@@ -59,8 +59,8 @@ impl Memory for Probe {
     /// for each read explodes in the verifier.
     #[inline(always)]
     fn get<T: Copy>(base: *const u8, offset: usize) -> T {
-        let mut value = MaybeUninit::<T>::zeroed();
-        // SAFETY: the helper writes `size_of::<T>()` bytes, and every `T` used is made of integers.
+        let mut value = MaybeUninit::<T>::uninit();
+        // SAFETY: the helper writes all bytes, zeroes on a fault, and every `T` used is made of integers.
         unsafe {
             bpf_probe_read_kernel(
                 value.as_mut_ptr().cast(),

@@ -4,6 +4,12 @@
 //! Invariants: no offset of the kernel is compiled in, each is read from the LAYOUT global, which the
 //! verifier treats as constants; a branch on LAYOUT is folded away, so that one object loads on
 //! kernels that lack a field, an argument or a helper; what does not fit into the ring is counted.
+//!
+//! No program calls a function of its own: everything is inlined. Kernels before 6.5 have the main
+//! program twice when there are subprograms, once without the table that catches faults of plain
+//! loads, and which of the two a fault finds is chance: a null pointer then panics the kernel
+//! (seen on 5.10; Linux 0108a4e9f358 "bpf: ensure main program has an extable"). A test of the
+//! agent holds the object against this.
 #![no_std]
 #![no_main]
 

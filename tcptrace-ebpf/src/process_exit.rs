@@ -23,8 +23,7 @@ pub(crate) fn process_exit(ctx: BtfTracePointContext) -> i32 {
             *it = Exit {
                 at_ns: bpf_ktime_get_ns(),
                 started_boot_ns: Plain::get(leader, at!(task_start_boottime)),
-                kind: Kind::Exit as u8,
-                reserved: [0; 3],
+                kind: Kind::Exit as u32,
                 pid: Plain::get(task, at!(task_tgid)),
                 comm: Plain::get(leader, at!(task_comm)),
             };

@@ -32,8 +32,8 @@ pub(crate) fn full_socket(sk: *const u8, tp: *const u8, flags: u16, reason: u32)
     let body = ResetBody {
         tid: caller.tid,
         reason,
-        state: Plain::get(tp, at!(skc_state)),
-        reserved: [0; 7],
+        state: u32::from(Plain::get::<u8>(tp, at!(skc_state))),
+        reserved: 0,
     };
     emit::event::<Plain, _>(Kind::Reset, tp, &sock::identity::<Plain>(tp), about, body);
 }

@@ -30,7 +30,8 @@ pub(crate) fn retransmit(ctx: BtfTracePointContext) -> i32 {
         backoff: byte(at!(icsk_backoff)),
         pending: byte(at!(icsk_pending)),
         ca_state: byte(at!(icsk_ca_state)) >> at!(icsk_ca_state_shift) & CA_STATE,
-        reserved: [0; 6],
+        reserved: 0,
+        reserved_more: 0,
     };
     let about = About {
         sock: sk as u64,

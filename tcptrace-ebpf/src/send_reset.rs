@@ -59,7 +59,7 @@ fn answered(skb: *const u8, reason: u32) {
         tid: 0,
         reason,
         state: 0,
-        reserved: [0; 7],
+        reserved: 0,
     };
     if v6 {
         emit::record::<Event<ResetBody, V6>>(Kind::Reset, |it| {

@@ -39,8 +39,8 @@ pub(crate) fn synack(ctx: BtfTracePointContext) -> i32 {
         ..About::default()
     };
     let body = SynackBody {
-        num_retrans: Plain::get(req, at!(req_num_retrans)),
-        reserved: [0; 15],
+        num_retrans: u64::from(Plain::get::<u8>(req, at!(req_num_retrans))),
+        reserved: 0,
     };
     emit::event::<Plain, _>(Kind::SynackRetransmit, req, &identity, about, body);
     0

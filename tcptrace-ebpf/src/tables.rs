@@ -4,7 +4,7 @@
 use core::mem::MaybeUninit;
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
-use tcptrace_common::record::{Head, Row, V6, flag};
+use tcptrace_common::record::{Head, Row, flag};
 
 use crate::descriptors::{Meta, write};
 use crate::filter;
@@ -68,41 +68,39 @@ extern "C" fn tables(ctx: *const Tcp) -> i32 {
     0
 }
 
+/// A zero that the compiler does not know, so that it makes no `memset` of many.
+static ZERO: u64 = 0;
+
 /// A half-open connection or one in TIME_WAIT: no `struct sock`, only what both have in common.
 #[inline(always)]
 unsafe fn small(row: *mut Row, sk: *const u8, identity: &Identity) {
     // SAFETY: the caller gives room for a row; the helper has no preconditions.
     unsafe {
-        *row = Row {
-            head: Head {
-                at_ns: bpf_ktime_get_ns(),
-                sock: sk as u64,
-                kind: 0,
-                file_refs: 0,
-                flags: u16::from(identity.v6) * flag::V6,
-                netns: identity.netns,
-                local_port: identity.local_port,
-                peer_port: identity.peer_port,
-                pid: 0,
-            },
-            listener: 0,
-            fd: -1,
-            unread: 0,
-            unacked: 0,
-            idle_jiffies: 0,
-            accept_depth: 0,
-            accept_limit: 0,
-            syn_depth: 0,
-            drops: 0,
-            state: Plain::get(sk, at!(skc_state)),
-            shutdown: 0,
-            error: 0,
-            reserved: 0,
-            addresses: V6 {
-                local: [0; 2],
-                peer: [0; 2],
-            },
+        let zero = (&raw const ZERO).read_volatile();
+        (*row).head = Head {
+            at_ns: bpf_ktime_get_ns(),
+            sock: sk as u64,
+            kind: zero as u8,
+            file_refs: zero as u8,
+            flags: u16::from(identity.v6) * flag::V6,
+            netns: identity.netns,
+            local_port: identity.local_port,
+            peer_port: identity.peer_port,
+            pid: Holder::NOBODY.pid,
         };
+        (*row).listener = zero;
+        (*row).fd = Holder::NOBODY.fd;
+        (*row).unread = zero as u32;
+        (*row).unacked = zero as u32;
+        (*row).idle_jiffies = zero as u32;
+        (*row).accept_depth = zero as u32;
+        (*row).accept_limit = zero as u32;
+        (*row).syn_depth = zero as u32;
+        (*row).drops = zero as u32;
+        (*row).state = Plain::get(sk, at!(skc_state));
+        (*row).shutdown = zero as u8;
+        (*row).error = zero as u16;
+        (*row).reserved = zero as u32;
         row::addresses::<Plain>(row, sk, identity.v6);
     }
 }

@@ -292,14 +292,16 @@ fn about_socket(
         Kind::SynackRetransmit => Raw::SynackRetransmit(RawSynackRetransmit {
             at: head.at,
             key: head.key,
-            attempt: body.u8().saturating_add(1),
+            attempt: u8::try_from(body.u32())
+                .unwrap_or(u8::MAX)
+                .saturating_add(1),
             acked: head.is(flag::ACKED),
             defer_accept: head.is(flag::DEFER_ACCEPT),
         }),
         Kind::Reset => {
             let tid = Tid(body.u32());
             let reason = body.u32();
-            let number = body.u8();
+            let number = u8::try_from(body.u32()).unwrap_or(u8::MAX);
             Raw::Reset(RawReset {
                 at: head.at,
                 key: head.key,

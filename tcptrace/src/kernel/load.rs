@@ -100,11 +100,18 @@ pub(super) const TRACEPOINTS: [Hook; 8] = [
     tracepoint("receive_reset", "tcp:tcp_receive_reset", Kind::Reset),
 ];
 
-/// Accept, by function.
-pub(super) const ACCEPT_FUNCTION: Hook = Hook {
-    emits: Some(Kind::Accept),
-    ..other("accept_function", "inet_csk_accept", Tier::Function)
-};
+/// Accept, by function: for one that takes two arguments, and for one that takes four.
+pub(super) const ACCEPT_FUNCTION: [(u16, Hook); 2] = [
+    (2, by_function("accept_function")),
+    (4, by_function("accept_function_4")),
+];
+
+const fn by_function(program: &'static str) -> Hook {
+    Hook {
+        emits: Some(Kind::Accept),
+        ..other(program, "inet_csk_accept", Tier::Function)
+    }
+}
 
 /// Accept, by system call.
 pub(super) const ACCEPT_SYSCALLS: [Hook; 2] = [
@@ -267,4 +274,57 @@ fn raise_memlock() {
     };
     // SAFETY: the structure outlives the call. A failure shows when a map is created.
     unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A call of a function of our own is a relocation of type R_BPF_64_32. See the object's
+    /// `main.rs` for why there must be none.
+    #[test]
+    fn no_program_calls_a_function() {
+        const SHT_REL: u64 = 9;
+        const R_BPF_64_32: u64 = 10;
+        let number = |at: usize, size: usize| {
+            let bytes = OBJECT[at..at + size].iter().rev();
+            bytes.fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte))
+        };
+        assert_eq!(OBJECT[..4], *b"\x7fELF");
+        let (headers, size, count) = (number(40, 8), number(58, 2), number(60, 2));
+        let header = |index: u64| usize::try_from(headers + index * size).expect("small");
+        let mut checked = 0;
+        for index in 0..count {
+            let at = header(index);
+            // Code has SHF_EXECINSTR; other sections may refer to functions.
+            let about = header(number(at + 44, 4));
+            if number(at + 4, 4) != SHT_REL || number(about + 8, 8) & 4 == 0 {
+                continue;
+            }
+            let start = usize::try_from(number(at + 24, 8)).expect("small");
+            let len = usize::try_from(number(at + 32, 8)).expect("small");
+            for entry in (start..start + len).step_by(16) {
+                let offset = number(entry, 8);
+                assert_ne!(
+                    number(entry + 8, 4),
+                    R_BPF_64_32,
+                    "section {index}, {offset:#x}"
+                );
+                checked += 1;
+            }
+        }
+        assert!(checked > 100, "{checked}");
+    }
+
+    #[test]
+    fn the_filter_leaves_too_many_ports_to_user_space() {
+        let ports = |count: u16| (1..=count).map(Port).collect();
+        let filter = |local_ports| KernelFilter {
+            local_ports,
+            ..KernelFilter::default()
+        };
+        assert_eq!(filter_words(&filter(ports(9))), [0; FILTER_WORDS]);
+        let words = filter_words(&filter(ports(2)));
+        assert_eq!(words[LOCAL_COUNT..LOCAL + 3], [2, 0, 1, 2, 0]);
+    }
 }

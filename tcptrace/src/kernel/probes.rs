@@ -206,9 +206,20 @@ impl Probes {
         layout: &Resolved,
         options: &ProbeOptions,
     ) -> Result<(), KernelError> {
-        let lacks = layout.lacks("accept by function");
-        if self.try_hook(btf, &ACCEPT_FUNCTION, lacks)? {
-            return Ok(());
+        let arguments = layout.entry("accept_args");
+        let function = ACCEPT_FUNCTION
+            .iter()
+            .find(|(takes, _)| Some(*takes) == arguments);
+        match function {
+            Some((_, hook)) => {
+                if self.try_hook(btf, hook, None)? {
+                    return Ok(());
+                }
+            }
+            None => {
+                let lacks = "an inet_csk_accept with two or four arguments";
+                self.try_hook(btf, &ACCEPT_FUNCTION[0].1, Some(lacks))?;
+            }
         }
         for hook in &ACCEPT_SYSCALLS {
             let lacks = if options.accept_syscalls {
