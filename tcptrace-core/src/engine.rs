@@ -76,7 +76,7 @@ impl Engine {
 
     /// Suspects whose verdict waits only for another look: too early to say.
     pub fn undecided(&self) -> usize {
-        0
+        self.rules.undecided(self.world.now(), &self.settings)
     }
 
     /// Takes in one fact. `outcome` is cleared first.

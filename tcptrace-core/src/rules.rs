@@ -110,6 +110,10 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
+    pub(crate) fn undecided(&self, now: MonoNs, settings: &Settings) -> usize {
+        self.close_wait.undecided(now, settings)
+    }
+
     pub(crate) fn book(&self) -> &Book {
         &self.book
     }

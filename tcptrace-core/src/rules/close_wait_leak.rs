@@ -80,6 +80,14 @@ impl CloseWaitLeak {
         !self.suspects.is_empty() && self.suspects.contains_key(&sock)
     }
 
+    /// Suspects that are old enough for a verdict and wait only for another look.
+    pub(crate) fn undecided(&self, now: MonoNs, settings: &Settings) -> usize {
+        let due = |suspect: &&Suspect| {
+            suspect.subject.is_none() && now.since(suspect.entered) >= settings.close_wait_after
+        };
+        self.suspects.values().filter(due).count()
+    }
+
     // Facts as they arrive: who is suspected.
 
     pub(crate) fn saw_transition(&mut self, x: &Transition, waiting: &mut Vec<(MonoNs, Fact)>) {
