@@ -164,23 +164,9 @@ impl Probes {
                 .or(layout.lacks("accept by system call"));
             able &= self.try_hook(btf, hook, lacks).unwrap_or(false);
         }
-        if able {
-            match learn::learn(
-                &self.ebpf,
-                &mut self.on_demand,
-                self.functions.file_ref_bias,
-            ) {
-                Ok(learnt) => {
-                    self.functions = learnt.functions;
-                    self.hz = learnt.hz;
-                }
-                Err(error) => self.note(
-                    "wake functions",
-                    "own sockets",
-                    Tier::OnDemand,
-                    ProbeState::Missing(error.reason()),
-                ),
-            }
+        if able && let Err(error) = self.learn() {
+            let state = ProbeState::Missing(error.reason());
+            self.note("wake functions", "own sockets", Tier::OnDemand, state);
         }
         for hook in &DESCRIPTORS {
             if self.descriptors.is_none() && self.try_hook(btf, hook, None).unwrap_or(false) {
@@ -189,6 +175,14 @@ impl Probes {
         }
         // What is missing here is said in the status.
         let _ = self.try_hook(btf, &TABLES, None);
+    }
+
+    /// Learns the tick rate and the wake functions.
+    fn learn(&mut self) -> Result<(), KernelError> {
+        self.hz = learn::hz(&self.ebpf, &mut self.on_demand)?;
+        let bias = self.functions.file_ref_bias;
+        self.functions = learn::wake_functions(&self.ebpf, &mut self.on_demand, self.hz, bias)?;
+        Ok(())
     }
 
     /// Sees accept by the function where that loads, else by the system calls, if allowed.
