@@ -1,6 +1,7 @@
 //! Everything that touches the running kernel: probes, ring, snapshot, peek, counters, /proc.
 
 mod btf;
+mod diagnostics;
 mod error;
 mod iterators;
 mod layout;

@@ -5,7 +5,6 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 
 use aya::maps::{Map, MapError};
 use aya::{Btf, Ebpf};
-use aya_log::EbpfLogger;
 use rustc_hash::FxHashSet;
 use tcptrace_common::names;
 use tcptrace_common::record::Kind;
@@ -13,6 +12,7 @@ use tcptrace_core::decode::{DecodeError, Hz, Raw, RawPeek, RawRow, WakeFunctions
 use tcptrace_core::filter::Family;
 use tcptrace_core::units::{NetnsId, Port};
 
+use super::diagnostics::Diagnostics;
 use super::error::KernelError;
 use super::layout::{self, Resolved};
 use super::load::{
@@ -104,7 +104,7 @@ pub(crate) struct Probes {
     ebpf: Ebpf,
     ring: Ring,
     on_demand: OnDemand,
-    logger: Option<EbpfLogger<Diagnostics>>,
+    diagnostics: Diagnostics,
     status: Vec<ProbeStatus>,
     hz: Hz,
     functions: WakeFunctions,
@@ -129,7 +129,7 @@ impl Probes {
                 taken(&mut ebpf, names::FAILED)?,
             ),
             on_demand: OnDemand::new(taken(&mut ebpf, names::ANSWERS)?),
-            logger: EbpfLogger::init_with_logger(&mut ebpf, Diagnostics).ok(),
+            diagnostics: Diagnostics::of(&mut ebpf),
             ebpf,
             status: Vec::new(),
             hz: ASSUMED_HZ,
@@ -339,9 +339,7 @@ impl Probes {
 
     /// Running totals since the start. Also passes on what the programs had to say.
     pub(crate) fn losses(&mut self) -> Losses {
-        if let Some(logger) = &mut self.logger {
-            logger.flush();
-        }
+        self.diagnostics.pass_on();
         let mut recursion: Vec<(Kind, u64)> = Vec::new();
         for hook in &self.attached {
             // What the understudy misses, the first program handled.
@@ -416,21 +414,6 @@ fn skipped(ebpf: &Ebpf, hook: &Hook) -> Option<u64> {
         .lines()
         .find_map(|line| line.strip_prefix("recursion_misses:"))?;
     line.trim().parse().ok()
-}
-
-/// Passes the rare diagnostics of the programs on to the log.
-struct Diagnostics;
-
-impl log::Log for Diagnostics {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        tracing::debug!(target: "tcptrace::ebpf", "{}", record.args());
-    }
-
-    fn flush(&self) {}
 }
 
 #[cfg(test)]
