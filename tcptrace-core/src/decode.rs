@@ -6,16 +6,16 @@
 
 mod bytes;
 mod event;
+mod head;
 mod inspect;
+mod on_demand;
 
 pub use event::{
     Raw, RawAccept, RawDestroy, RawExit, RawReset, RawRetransmit, RawSynackRetransmit,
     RawTransition, event,
 };
-pub use inspect::{
-    AcceptQueue, OwnSock, RawPeek, RawRow, WakeFunctions, accept_queue, own_sock, peek, row,
-    wake_functions,
-};
+pub use inspect::{RawPeek, RawRow, WakeFunctions, peek, row, wake_functions};
+pub use on_demand::{AcceptQueue, OwnSock, accept_queue, own_sock};
 
 use std::fmt;
 use std::time::Duration;

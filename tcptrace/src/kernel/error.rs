@@ -53,6 +53,7 @@ impl KernelError {
     pub(crate) fn reason(&self) -> String {
         match self {
             Self::NotPrivileged { detail, .. } | Self::Refused { detail, .. } => detail.clone(),
+            Self::KernelCannot { lacks, .. } => lacks.clone(),
             other => other.to_string(),
         }
     }

@@ -24,18 +24,13 @@ const STEP: Duration = Duration::from_micros(100);
 /// The mask under which our own socket is registered, and which the peek must see.
 const INTEREST: u32 = (libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLET) as u32;
 
-/// What was learnt.
-pub(super) struct Learnt {
-    pub(super) functions: WakeFunctions,
-    pub(super) hz: Hz,
-}
-
 /// Makes sockets of our own and looks at them.
-pub(super) fn learn(
+pub(super) fn wake_functions(
     ebpf: &Ebpf,
     on_demand: &mut OnDemand,
+    hz: Hz,
     file_ref_bias: u64,
-) -> Result<Learnt, KernelError> {
+) -> Result<WakeFunctions, KernelError> {
     let own = |source| KernelError::Io {
         what: "learn the kernel's wake functions from sockets of our own on the loopback",
         source,
@@ -63,11 +58,6 @@ pub(super) fn learn(
             "our own descriptors lead to no socket",
         )));
     }
-    let hz = tick_rate(watched_sock, || {
-        let again = on_demand.resolve(ebpf, &fds[..1])?;
-        Ok(again.first().copied().unwrap_or(watched_sock))
-    })?;
-
     let mut functions = WakeFunctions {
         file_ref_bias,
         ..WakeFunctions::default()
@@ -107,7 +97,7 @@ pub(super) fn learn(
     let _ = polled.read(&mut [0]);
     check(ebpf, on_demand, &functions, hz, watched_sock.sock.0)?;
     drop(epoll);
-    Ok(Learnt { functions, hz })
+    Ok(functions)
 }
 
 /// Our own epoll registration must read as what it is, else the offsets are wrong.
@@ -138,7 +128,9 @@ fn check(
 }
 
 /// An epoll instance with one registration.
-pub(super) struct Epoll(#[expect(unused, reason = "closed when dropped")] OwnedFd);
+pub(super) struct Epoll {
+    _open: OwnedFd,
+}
 
 impl Epoll {
     pub(super) fn watch(fd: RawFd, events: u32) -> io::Result<Self> {
@@ -155,7 +147,7 @@ impl Epoll {
         if added < 0 {
             return Err(io::Error::last_os_error());
         }
-        Ok(Self(owned))
+        Ok(Self { _open: owned })
     }
 }
 
@@ -171,6 +163,19 @@ fn wait_readable(fd: RawFd) {
 
 /// Where the tick rate cannot be told from the time since the boot, it is counted for so long.
 const COUNT_FOR: Duration = Duration::from_millis(200);
+
+/// The kernel's tick rate.
+pub(super) fn hz(ebpf: &Ebpf, on_demand: &mut OnDemand) -> Result<Hz, KernelError> {
+    let mut look = || {
+        let answers = on_demand.resolve(ebpf, &[0])?;
+        answers.first().copied().ok_or_else(|| KernelError::Io {
+            what: "learn the kernel's tick rate",
+            source: io::Error::other("no answer"),
+        })
+    };
+    let first = look()?;
+    tick_rate(first, look)
+}
 
 /// The tick rate. Jiffies start at 2^32 less 300 seconds, so that their number and the time since
 /// the boot tell how many make a second; around those 300 seconds, or where the two clocks drifted

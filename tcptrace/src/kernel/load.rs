@@ -249,10 +249,7 @@ fn refused(what: &str, error: &(dyn Error + 'static)) -> KernelError {
         if let Some(io) = it.downcast_ref::<io::Error>() {
             // The verifier answers EACCES, a lack of privilege EPERM.
             if io.raw_os_error() == Some(libc::EPERM) {
-                return KernelError::NotPrivileged {
-                    what: what.to_owned(),
-                    detail: io.to_string(),
-                };
+                return denied(what, io);
             }
             if !detail.contains(&io.to_string()) {
                 detail = format!("{detail}: {io}");
@@ -264,6 +261,34 @@ fn refused(what: &str, error: &(dyn Error + 'static)) -> KernelError {
         what: what.to_owned(),
         detail,
     }
+}
+
+/// EPERM: who has every capability of the host and is refused nevertheless meets a hardened kernel.
+fn denied(what: &str, error: &io::Error) -> KernelError {
+    if may_trace() {
+        KernelError::KernelCannot {
+            lacks: format!("the permission to {what}, although no privilege is missing ({error})"),
+            remedy: "look for kernel lockdown (/sys/kernel/security/lockdown) or a security policy that forbids BPF",
+        }
+    } else {
+        KernelError::NotPrivileged {
+            what: what.to_owned(),
+            detail: error.to_string(),
+        }
+    }
+}
+
+/// Whether this thread has CAP_SYS_ADMIN, CAP_PERFMON and CAP_BPF in the host's user namespace.
+fn may_trace() -> bool {
+    const NEEDED: u64 = 1 << 21 | 1 << 38 | 1 << 39;
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let whole = map.split_whitespace().eq(["0", "0", "4294967295"]);
+    whole && effective.is_some_and(|mask| mask & NEEDED == NEEDED)
 }
 
 /// Up to Linux 5.10 maps count against RLIMIT_MEMLOCK, whose default is 64 KiB.

@@ -9,9 +9,13 @@
 //! `iterators` enter other namespaces, on threads that end there.
 
 mod btf;
+<<<<<<< HEAD
 mod clock;
 mod counters;
 mod edge;
+=======
+mod diagnostics;
+>>>>>>> probes
 mod error;
 mod host;
 mod identity;

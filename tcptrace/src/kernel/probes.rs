@@ -5,7 +5,6 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 
 use aya::maps::{Map, MapError};
 use aya::{Btf, Ebpf};
-use aya_log::EbpfLogger;
 use rustc_hash::FxHashSet;
 use tcptrace_common::filter::MAX_PORTS;
 use tcptrace_common::names;
@@ -14,6 +13,7 @@ use tcptrace_core::decode::{DecodeError, Hz, Raw, RawPeek, RawRow, WakeFunctions
 use tcptrace_core::filter::Family;
 use tcptrace_core::units::{NetnsId, Port};
 
+use super::diagnostics::Diagnostics;
 use super::error::KernelError;
 use super::layout::{self, Resolved};
 use super::load::{
@@ -112,7 +112,7 @@ pub(crate) struct Probes {
     ebpf: Ebpf,
     ring: Ring,
     on_demand: OnDemand,
-    logger: Option<EbpfLogger<Diagnostics>>,
+    diagnostics: Diagnostics,
     status: Vec<ProbeStatus>,
     hz: Hz,
     functions: WakeFunctions,
@@ -137,7 +137,7 @@ impl Probes {
                 taken(&mut ebpf, names::FAILED)?,
             ),
             on_demand: OnDemand::new(taken(&mut ebpf, names::ANSWERS)?),
-            logger: EbpfLogger::init_with_logger(&mut ebpf, Diagnostics).ok(),
+            diagnostics: Diagnostics::of(&mut ebpf),
             ebpf,
             status: Vec::new(),
             hz: ASSUMED_HZ,
@@ -172,23 +172,9 @@ impl Probes {
                 .or(layout.lacks("accept by system call"));
             able &= self.try_hook(btf, hook, lacks).unwrap_or(false);
         }
-        if able {
-            match learn::learn(
-                &self.ebpf,
-                &mut self.on_demand,
-                self.functions.file_ref_bias,
-            ) {
-                Ok(learnt) => {
-                    self.functions = learnt.functions;
-                    self.hz = learnt.hz;
-                }
-                Err(error) => self.note(
-                    "wake functions",
-                    "own sockets",
-                    Tier::OnDemand,
-                    ProbeState::Missing(error.reason()),
-                ),
-            }
+        if able && let Err(error) = self.learn() {
+            let state = ProbeState::Missing(error.reason());
+            self.note("wake functions", "own sockets", Tier::OnDemand, state);
         }
         for hook in &DESCRIPTORS {
             if self.descriptors.is_none() && self.try_hook(btf, hook, None).unwrap_or(false) {
@@ -197,6 +183,14 @@ impl Probes {
         }
         // What is missing here is said in the status.
         let _ = self.try_hook(btf, &TABLES, None);
+    }
+
+    /// Learns the tick rate and the wake functions.
+    fn learn(&mut self) -> Result<(), KernelError> {
+        self.hz = learn::hz(&self.ebpf, &mut self.on_demand)?;
+        let bias = self.functions.file_ref_bias;
+        self.functions = learn::wake_functions(&self.ebpf, &mut self.on_demand, self.hz, bias)?;
+        Ok(())
     }
 
     /// Sees accept by the function where that loads, else by the system calls, if allowed.
@@ -353,9 +347,7 @@ impl Probes {
 
     /// Running totals since the start. Also passes on what the programs had to say.
     pub(crate) fn losses(&mut self) -> Losses {
-        if let Some(logger) = &mut self.logger {
-            logger.flush();
-        }
+        self.diagnostics.pass_on();
         let mut recursion: Vec<(Kind, u64)> = Vec::new();
         for hook in &self.attached {
             // What the understudy misses, the first program handled.
@@ -430,21 +422,6 @@ fn skipped(ebpf: &Ebpf, hook: &Hook) -> Option<u64> {
         .lines()
         .find_map(|line| line.strip_prefix("recursion_misses:"))?;
     line.trim().parse().ok()
-}
-
-/// Passes the rare diagnostics of the programs on to the log.
-struct Diagnostics;
-
-impl log::Log for Diagnostics {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        tracing::debug!(target: "tcptrace::ebpf", "{}", record.args());
-    }
-
-    fn flush(&self) {}
 }
 
 #[cfg(test)]

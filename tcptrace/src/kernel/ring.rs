@@ -36,7 +36,11 @@ impl Ring {
         }
         if self.readiness.is_none() {
             let fd = self.records.as_fd().try_clone_to_owned();
-            let made = fd.and_then(|fd| AsyncFd::with_interest(fd, Interest::READABLE));
+            let made = fd.and_then(|fd| {
+                // SAFETY: the descriptor is owned by what is made here, and stays open with it.
+                unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }
+                    .map_err(std::io::Error::from)
+            });
             match made {
                 Ok(readiness) => self.readiness = Some(readiness),
                 Err(error) => {

@@ -116,6 +116,7 @@ fn converse(listener: &TcpListener, address: SocketAddr) -> (SocketAddr, SocketA
 }
 
 fn a_connection_is_seen_whole(bind: IpAddr, connect: IpAddr) {
+    use TcpState::{Close, CloseWait, Established, FinWait1, FinWait2, LastAck, SynRecv, SynSent};
     let mut probes = open();
     let listener = TcpListener::bind((bind, 0)).expect("a port is free");
     let port = listener.local_addr().expect("bound").port();
@@ -129,8 +130,7 @@ fn a_connection_is_seen_whole(bind: IpAddr, connect: IpAddr) {
             .unwrap_or_else(|| panic!("no socket entered {first}: {sockets:?}"))
     };
 
-    let active = find(TcpState::SynSent);
-    use TcpState::{Close, CloseWait, Established, FinWait1, FinWait2, LastAck, SynRecv, SynSent};
+    let active = find(SynSent);
     assert_eq!(
         path(active),
         [SynSent, Established, FinWait1, FinWait2, Close]
@@ -327,6 +327,51 @@ fn the_filter_works_in_the_kernel() {
 }
 
 #[test]
+fn the_reader_is_woken_at_a_quarter_and_not_before() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime can be made");
+    let listener = TcpListener::bind((LOOPBACK, 0)).expect("a port is free");
+    let address = listener.local_addr().expect("bound");
+    // The filter keeps the neighbours' records out of this ring.
+    let filter = KernelFilter {
+        local_ports: vec![Port(address.port())],
+        ..KernelFilter::default()
+    };
+    let mut probes = open_with(filter, 1 << 16);
+    let woken = |probes: &mut Probes, within: Duration| {
+        runtime.block_on(async { tokio::time::timeout(within, probes.ready()).await.is_ok() })
+    };
+    drained(&mut probes);
+    woken(&mut probes, Duration::from_millis(10));
+    converse(&listener, address);
+    assert!(!woken(&mut probes, Duration::from_millis(100)));
+    for _ in 0..60 {
+        converse(&listener, address);
+    }
+    assert!(woken(&mut probes, Duration::from_secs(2)));
+    assert_eq!(probes.drain(3, &mut |_| ()), 3);
+    assert!(woken(&mut probes, Duration::ZERO), "more is there");
+}
+
+#[test]
+fn without_privilege_it_says_so() {
+    // Thread by thread, unlike the C library's function.
+    let refused = std::thread::spawn(|| {
+        // SAFETY: the call concerns this thread only, which ends after it.
+        let changed = unsafe { libc::syscall(libc::SYS_setresuid, 65534, 65534, 65534) };
+        assert_eq!(changed, 0);
+        Probes::open(&ProbeOptions::default()).err()
+    });
+    let error = refused.join().expect("it does not panic");
+    assert!(
+        matches!(error, Some(KernelError::NotPrivileged { .. })),
+        "{error:?}"
+    );
+}
+
+#[test]
 fn what_does_not_fit_is_counted() {
     let mut probes = open_with(KernelFilter::default(), 1);
     let listener = TcpListener::bind((LOOPBACK, 0)).expect("a port is free");
@@ -356,6 +401,29 @@ fn the_understudy_runs_second_and_seldom_speaks() {
     assert!(flagged * 20 < seen.len(), "{flagged} of {}", seen.len());
     let plain = seen.len() - flagged;
     assert!(plain >= 500 * 9 - flagged, "{plain} and {flagged}");
+}
+
+#[test]
+fn what_the_first_program_misses_the_understudy_reports() {
+    use aya::programs::BtfTracePoint;
+    let mut probes = open();
+    // As if the kernel skipped it each time.
+    let state: &mut BtfTracePoint = probes
+        .ebpf
+        .program_mut("state")
+        .expect("it is in the object")
+        .try_into()
+        .expect("it is of that kind");
+    state.unload().expect("it was loaded");
+    let listener = TcpListener::bind((LOOPBACK, 0)).expect("a port is free");
+    let address = listener.local_addr().expect("bound");
+    converse(&listener, address);
+    let all = drained(&mut probes);
+    let seen = transitions(&all, |it| has_port(it, address.port()));
+    assert!(
+        seen.len() >= 9 && seen.iter().all(|it| it.understudy),
+        "{seen:?}"
+    );
 }
 
 fn rows(probes: &mut Probes) -> Vec<RawRow> {
