@@ -9,13 +9,10 @@
 //! `iterators` enter other namespaces, on threads that end there.
 
 mod btf;
-<<<<<<< HEAD
 mod clock;
 mod counters;
-mod edge;
-=======
 mod diagnostics;
->>>>>>> probes
+mod edge;
 mod error;
 mod host;
 mod identity;
