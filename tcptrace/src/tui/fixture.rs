@@ -8,8 +8,8 @@ use tcptrace_core::Engine;
 use tcptrace_core::engine::Outcome;
 use tcptrace_core::finding::{Confidence, Owner, Provenance};
 use tcptrace_core::input::{
-    Accept, Context, Holder, HolderScan, Input, Inspection, ListenerSample, Loss, LossCause,
-    ProcessFact, ProcessInfo, QueueLevel, Retransmit, RetransmitReason, SnapshotMark,
+    Accept, Context, Destroy, Holder, HolderScan, Input, Inspection, ListenerSample, Loss,
+    LossCause, ProcessFact, ProcessInfo, QueueLevel, Retransmit, RetransmitReason, SnapshotMark,
     SnapshotPhase, SnapshotScope, SocketKey, SocketRow, Tick, Transition, Waiters,
 };
 use tcptrace_core::request::Request;
@@ -211,6 +211,10 @@ impl Story {
             tid: Tid(pid),
             fd: Some(Fd(12)),
         }));
+    }
+
+    pub(super) fn destroy(&mut self, key: SocketKey) {
+        self.give(&Input::Destroy(Destroy { at: self.now, key }));
     }
 
     pub(super) fn retransmit_fin(&mut self, key: SocketKey, attempt: u8) {
