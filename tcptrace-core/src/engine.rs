@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::finding::{Finding, Owner};
 use crate::input::Input;
 use crate::request::Request;
+use crate::rules::Rules;
 use crate::settings::Settings;
 use crate::units::MonoNs;
 use crate::world::World;
@@ -15,6 +16,7 @@ use crate::world::World;
 pub struct Engine {
     settings: Settings,
     world: World,
+    rules: Rules,
 }
 
 /// What one Input brought about. Reused from call to call, so that the hot path allocates nothing.
@@ -43,6 +45,7 @@ impl Engine {
         Self {
             settings,
             world: World::default(),
+            rules: Rules::default(),
         }
     }
 
@@ -58,25 +61,44 @@ impl Engine {
 
     /// Open findings, the most severe first, then the oldest.
     pub fn findings(&self) -> impl Iterator<Item = &Arc<Finding>> {
-        std::iter::empty()
+        self.rules.book().open().iter()
     }
 
     /// Findings that resolved within the last five minutes, newest first, at most 50.
     pub fn resolved(&self) -> impl Iterator<Item = &Arc<Finding>> {
-        std::iter::empty()
+        self.rules.book().resolved()
+    }
+
+    /// How often a finding could not open because 200 others were open.
+    pub fn crowded_out(&self) -> u64 {
+        self.rules.book().crowded_out()
+    }
+
+    /// Suspects whose verdict waits only for another look: too early to say.
+    pub fn undecided(&self) -> usize {
+        self.rules.undecided(self.world.now(), &self.settings)
     }
 
     /// Takes in one fact. `outcome` is cleared first.
     pub fn apply(&mut self, input: &Input, outcome: &mut Outcome) {
-        let _ = input;
         outcome.annotation = Annotation::default();
         outcome.findings.clear();
         outcome.requests.clear();
+        self.world.apply(input, &mut outcome.annotation);
+        self.rules
+            .apply(input, &self.world, &self.settings, &mut outcome.requests);
+        self.rules.book_mut().take_news(&mut outcome.findings);
+        if matches!(input, Input::Tick(_)) {
+            let evicted = self.rules.take_evicted();
+            self.world.evicted(evicted);
+        }
     }
 
     /// The run ends at `at`: every open finding once more, with its final numbers.
     pub fn finish(&mut self, at: MonoNs) -> Vec<Arc<Finding>> {
-        let _ = at;
-        Vec::new()
+        self.rules.finish(at, &self.world, &self.settings);
+        let mut findings = Vec::new();
+        self.rules.book_mut().take_news(&mut findings);
+        findings
     }
 }

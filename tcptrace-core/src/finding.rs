@@ -1,5 +1,7 @@
 //! What tcptrace concludes. Kinds, causes and evidence are data; the sentences are made from them
-//! once, in `Display`-like methods, for every consumer.
+//! once, in `text` and `rows`, for every consumer.
+//!
+//! Invariant: nothing here decides; a finding is what a rule concluded.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,9 +10,17 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::input::{EpollWatch, Holder, ProcessInfo, SocketKey, ThreadState};
-use crate::tcp::TcpState;
-use crate::units::{MonoNs, Pid, Port, SockId};
+use crate::input::{ProcessInfo, SocketKey};
+use crate::units::{MonoNs, Port, SockId};
+
+mod evidence;
+mod rows;
+mod text;
+
+pub use evidence::{
+    AcceptQueueEvidence, CloseWaitEvidence, Evidence, FinOutcomes, FinRetransmitEvidence,
+    SynQueueEvidence,
+};
 
 /// What is wrong. The spelling is public contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -267,143 +277,6 @@ pub struct Finding {
     pub caused_by: Option<FindingId>,
 }
 
-/// The proof of a finding, as data.
-#[derive(Clone, Debug, PartialEq)]
-#[expect(missing_docs, reason = "each payload is documented on its type")]
-pub enum Evidence {
-    CloseWait(CloseWaitEvidence),
-    AcceptQueue(AcceptQueueEvidence),
-    SynQueue(SynQueueEvidence),
-    FinRetransmit(FinRetransmitEvidence),
-}
-
-/// Proof of a `close_wait_leak`, from the inspection of its first sample.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct CloseWaitEvidence {
-    /// The inference, where confidence is not exact; the reason, where it is unknown.
-    pub inference: Option<&'static str>,
-    /// Bytes not read, the FIN (1) included.
-    pub unread: Option<u32>,
-    /// Unread bytes when the FIN arrived.
-    pub unread_at_fin: Option<u32>,
-    /// The application reads by epoll: its registrations.
-    pub epoll: Vec<EpollWatch>,
-    /// Threads in poll or select on it.
-    pub polling: u32,
-    /// Threads blocked in a call on it.
-    pub blocked: u32,
-    /// How often it was inspected.
-    pub peeks: u32,
-    /// Its descriptors.
-    pub holders: Vec<Holder>,
-    /// Every process was scanned for `holders`.
-    pub holders_complete: bool,
-    /// What the holders' threads do.
-    pub threads: Vec<ThreadState>,
-    /// `never_accepted`: does anybody wait on the listener?
-    pub listener_watched: Option<bool>,
-    /// `never_accepted`: when the last accept on that listener returned, if ever since the start.
-    pub last_accept: Option<MonoNs>,
-    /// Age of the oldest; a lower bound when `age_is_lower_bound`.
-    pub oldest_age: Duration,
-    /// The tracer is younger than the socket.
-    pub age_is_lower_bound: bool,
-    /// Open descriptors and their limit, of the largest holder.
-    pub descriptors: Option<(u64, u64)>,
-}
-
-/// Proof of an `accept_queue_overflow`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct AcceptQueueEvidence {
-    /// The listener.
-    pub listener: SocketKey,
-    /// The queue's length when last sampled full.
-    pub depth: u32,
-    /// Its limit: min(backlog, somaxconn).
-    pub limit: u32,
-    /// The namespace's somaxconn.
-    pub somaxconn: Option<u32>,
-    /// Drops that this finding explains.
-    pub drops: u64,
-    /// What the kernel counted in the namespace (ListenOverflows) since the finding opened.
-    pub kernel_drops: u64,
-    /// When the last accept returned, if ever since the start.
-    pub last_accept: Option<MonoNs>,
-    /// Who accepted last.
-    pub last_acceptor: Option<Pid>,
-    /// Somebody waits on the listener.
-    pub watched: Option<bool>,
-    /// `tcp_abort_on_overflow`.
-    pub abort_on_overflow: Option<bool>,
-    /// Open descriptors and their limit, of the owner.
-    pub descriptors: Option<(u64, u64)>,
-    /// SYN-ACKs repeated although the client had answered.
-    pub synacks_to_answered_clients: u64,
-    /// The inference, where confidence is not exact.
-    pub inference: Option<&'static str>,
-}
-
-/// Proof of a `syn_queue_overflow`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct SynQueueEvidence {
-    /// The listener.
-    pub listener: SocketKey,
-    /// Half-open connections when last sampled.
-    pub depth: u32,
-    /// The limit: the listen backlog.
-    pub limit: u32,
-    /// SYNs discarded.
-    pub dropped: u64,
-    /// SYNs answered with a cookie.
-    pub cookies: u64,
-    /// What the kernel counted in the namespace (TCPReqQFullDrop + TCPReqQFullDoCookies).
-    pub kernel_drops: u64,
-    /// `tcp_syncookies`.
-    pub syncookies: Option<u32>,
-    /// `tcp_max_syn_backlog`.
-    pub max_syn_backlog: Option<u32>,
-    /// SYN-ACKs repeated unanswered.
-    pub unanswered_synacks: u64,
-    /// Different client addresses among them, counted up to 1024.
-    pub sources: u32,
-    /// The inference, where confidence is not exact.
-    pub inference: Option<&'static str>,
-}
-
-/// How a closing connection with a repeated FIN ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FinOutcomes {
-    /// Still waiting.
-    pub waiting: u64,
-    /// Acknowledged in the end.
-    pub acknowledged: u64,
-    /// Reset by the peer.
-    pub reset: u64,
-    /// Given up by the kernel.
-    pub timed_out: u64,
-}
-
-/// Proof of a `fin_retransmit`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct FinRetransmitEvidence {
-    /// The state of the connection that repeated most.
-    pub state: Option<TcpState>,
-    /// Its attempts, loss probes not counted.
-    pub attempt: u32,
-    /// Its backoff exponent.
-    pub backoff: u32,
-    /// When it will try next, from the last attempt on.
-    pub next_timeout: Option<Duration>,
-    /// The limit in force and the sysctl it comes from.
-    pub limit: Option<(&'static str, u32)>,
-    /// No descriptor is left.
-    pub orphan: bool,
-    /// What became of the connections.
-    pub outcomes: FinOutcomes,
-    /// Segments that repeated data, not the FIN, in a closing state.
-    pub data_retransmits: u64,
-}
-
 impl Finding {
     /// Its age at `now`.
     pub fn age(&self, now: MonoNs) -> Duration {
@@ -413,24 +286,5 @@ impl Finding {
     /// Sockets of the samples.
     pub fn sample_ids(&self) -> impl Iterator<Item = SockId> + '_ {
         self.samples.iter().map(|key| key.sock)
-    }
-
-    /// One sentence: what, the numbers, since when.
-    pub fn summary(&self, now: MonoNs) -> String {
-        let _ = now;
-        String::new()
-    }
-
-    /// One sentence: what to do, with this host's own values.
-    pub fn advice(&self) -> String {
-        String::new()
-    }
-}
-
-impl Evidence {
-    /// The evidence as a table of names and values, for a screen.
-    pub fn rows(&self, now: MonoNs) -> Vec<(&'static str, String)> {
-        let _ = now;
-        Vec::new()
     }
 }

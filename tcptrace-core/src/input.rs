@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::tcp::{Endpoint, Shutdown, TcpState};
 use crate::units::{Fd, MonoNs, NetnsId, Pid, SockId, Tid, WallNs};
 
@@ -74,7 +76,7 @@ impl Input {
 }
 
 /// Which socket, and what was known of its tuple at that moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SocketKey {
     /// One life of one socket. [`SockId`] 0 is "no full socket": a SYN-ACK or reset without one.
     pub sock: SockId,
@@ -306,7 +308,7 @@ pub struct Destroy {
 }
 
 /// A process that holds a descriptor of a socket.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Holder {
     /// Which process.
     pub pid: Pid,
@@ -383,7 +385,7 @@ pub struct SnapshotMark {
 }
 
 /// One epoll registration on a socket, read from its wait queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct EpollWatch {
     /// The interest mask, EPOLL* bits as in `<sys/epoll.h>`; the event bits are 0 after a one-shot fired.
     pub events: u32,
@@ -414,7 +416,7 @@ impl Waiters {
 }
 
 /// What a thread is doing, from /proc.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ThreadState {
     /// Its process.
     pub pid: Pid,
@@ -423,7 +425,16 @@ pub struct ThreadState {
     /// The state letter of `/proc/PID/stat`: R, S, D, T (stopped), Z.
     pub state: char,
     /// The kernel function it sleeps in, where `/proc/PID/wchan` tells.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_text")]
     pub wait_channel: Option<Arc<str>>,
+}
+
+/// serde has no `Serialize` for `Arc` without its `rc` feature.
+fn as_text<S: serde::Serializer>(
+    text: &Option<Arc<str>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    text.as_deref().serialize(serializer)
 }
 
 /// The result of looking at one suspect socket.

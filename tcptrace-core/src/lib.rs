@@ -5,11 +5,14 @@
 //! requests leave as values. That is why a recording replayed through this crate makes exactly the
 //! findings of the live run.
 
+mod book;
+pub mod decode;
 pub mod engine;
 pub mod filter;
 pub mod finding;
 pub mod input;
 pub mod request;
+mod rules;
 pub mod settings;
 pub mod tcp;
 pub mod units;

@@ -1,12 +1,35 @@
 //! The model of the host's TCP: sockets, processes, losses, and totals. Consumers borrow it; only
 //! `Engine::apply` changes it.
+//!
+//! `track` takes in what happened, `look` what an inspection or snapshot saw.
+//!
+//! Invariants: unknown is absent; nothing here iterates in a random order; every table is bounded
+//! and what is evicted is counted as [`LossCause::Evicted`].
 
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use crate::finding::Owner;
-use crate::input::{Context, Holder, LossCause, ProcessInfo, QueueLevel, SocketKey};
+use crate::finding::{Confidence, Owner, Service};
+use crate::input::{
+    Context, Holder, LossCause, NetnsFacts, ProcessInfo, QueueLevel, SnapshotMark, SocketKey, Tick,
+};
 use crate::tcp::{Endpoint, TcpState};
-use crate::units::{MonoNs, NetnsId, Pid, SockId};
+use crate::units::{MonoNs, NetnsId, Pid, SockId, WallNs};
+
+mod listeners;
+mod look;
+mod processes;
+mod slot;
+mod table;
+mod time_wait;
+mod timeline;
+mod track;
+
+use listeners::Listeners;
+use processes::Processes;
+use slot::Life;
+use table::Table;
+use time_wait::Modelled;
 
 /// How a socket came to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -153,11 +176,35 @@ pub struct Totals {
     pub in_state: [u64; 13],
 }
 
+/// Ended sockets kept for their details: some seconds at a thousand connections a second.
+const ENDED: usize = 4096;
+
+/// Tracked sockets. 300 bytes each; a host with more has other tools.
+const SOCKETS: usize = 2_000_000;
+
+/// Network namespaces whose sysctls are kept.
+const NAMESPACES: usize = 16_384;
+
+/// Holders kept per socket, as many as a scan names.
+const HOLDERS: usize = 16;
+
 /// Everything the engine knows.
 #[derive(Debug, Default)]
 pub struct World {
     now: MonoNs,
+    clock: Option<Tick>,
     totals: Totals,
+    table: Table,
+    listeners: Listeners,
+    processes: Processes,
+    netns: BTreeMap<NetnsId, NetnsFacts>,
+    modelled: Modelled,
+    ended: VecDeque<SockId>,
+    /// The snapshots under way, and the number of the last one that began.
+    snapshots: Vec<(SnapshotMark, u32)>,
+    snapshot: u32,
+    /// The last window in which facts about sockets were lost.
+    lost: Option<(MonoNs, MonoNs)>,
 }
 
 impl World {
@@ -168,25 +215,51 @@ impl World {
 
     /// Live sockets in ascending order of id, those in a modelled TIME_WAIT included.
     pub fn sockets(&self) -> impl Iterator<Item = &Socket> {
-        std::iter::empty()
+        self.table
+            .iter()
+            .filter(|slot| slot.life != Life::Ended)
+            .map(|slot| &slot.socket)
     }
 
     /// One socket, while it lives and a little after.
     pub fn socket(&self, id: SockId) -> Option<&Socket> {
-        let _ = id;
-        None
+        self.table.get(id).map(|slot| &slot.socket)
+    }
+
+    /// Whether the socket is known and has not ended.
+    pub fn is_live(&self, id: SockId) -> bool {
+        self.table
+            .get(id)
+            .is_some_and(|slot| slot.life != Life::Ended)
     }
 
     /// What happened to a socket, oldest first; bounded, the birth is kept.
     pub fn timeline(&self, id: SockId) -> &[(MonoNs, Moment)] {
-        let _ = id;
-        &[]
+        self.table
+            .get(id)
+            .map_or(&[], |slot| slot.timeline.moments())
     }
 
     /// A process.
     pub fn process(&self, pid: Pid) -> Option<&Process> {
-        let _ = pid;
-        None
+        self.processes.get(pid)
+    }
+
+    /// Processes in ascending order of pid, some exited ones included.
+    pub fn processes(&self) -> impl Iterator<Item = &Process> {
+        self.processes.iter()
+    }
+
+    /// Listening sockets of one namespace, ascending by port.
+    pub fn listeners(&self, netns: NetnsId) -> impl Iterator<Item = &Socket> {
+        self.listeners
+            .in_netns(netns)
+            .filter_map(|id| self.socket(id))
+    }
+
+    /// The sysctls of a namespace.
+    pub fn netns_facts(&self, netns: NetnsId) -> Option<&NetnsFacts> {
+        self.netns.get(&netns)
     }
 
     /// Counts.
@@ -195,8 +268,74 @@ impl World {
     }
 
     /// The wall clock at the monotonic instant `at`, by the last tick.
-    pub fn wall(&self, at: MonoNs) -> Option<crate::units::WallNs> {
-        let _ = at;
-        None
+    pub fn wall(&self, at: MonoNs) -> Option<WallNs> {
+        let tick = self.clock?;
+        let ahead = i128::from(at.0) - i128::from(tick.at.0);
+        i64::try_from(i128::from(tick.wall.0) + ahead)
+            .ok()
+            .map(WallNs)
+    }
+
+    /// What the socket's connections have in common: the local port when it was opened passively
+    /// (or a listener has that port), else where it connected to.
+    pub fn service(&self, socket: &Socket) -> Service {
+        let passive = match socket.origin {
+            Origin::Passive | Origin::Listener => true,
+            Origin::Active => false,
+            Origin::Unknown => {
+                socket.listener.is_some()
+                    || self
+                        .listeners
+                        .of(socket.key.netns, socket.key.local)
+                        .is_some()
+            }
+        };
+        match (passive, socket.key.local, socket.key.peer) {
+            (
+                true,
+                Endpoint {
+                    port: Some(port), ..
+                },
+                _,
+            ) => Service::Local(port),
+            (
+                false,
+                _,
+                Endpoint {
+                    address: Some(address),
+                    port: Some(port),
+                },
+            ) => Service::Remote(address, port),
+            _ => Service::Unknown,
+        }
+    }
+
+    /// The owner with what has been learnt of its process since.
+    pub(crate) fn owner(&self, socket: &Socket) -> Option<Owner> {
+        let mut owner = socket.owner.clone()?;
+        if owner.process.name.is_empty()
+            && let Some(process) = self.process(owner.process.pid)
+        {
+            owner.process = process.info.clone();
+        }
+        Some(owner)
+    }
+
+    /// The listener that a connection came from, if it can be told.
+    pub(crate) fn listener_of(&self, socket: &Socket) -> Option<(SockId, Confidence)> {
+        match socket.listener {
+            Some(id) => Some((id, Confidence::Exact)),
+            None => self.listeners.of(socket.key.netns, socket.key.local),
+        }
+    }
+
+    /// Whether facts about sockets were lost after `since`.
+    pub(crate) fn lost_after(&self, since: MonoNs) -> bool {
+        self.lost.is_some_and(|(_, to)| to >= since)
+    }
+
+    /// Counts `count` evictions of a bounded table.
+    pub(crate) fn evicted(&mut self, count: u64) {
+        self.totals.losses[LossCause::Evicted as usize] += count;
     }
 }

@@ -3,7 +3,9 @@
 
 mod command;
 mod failure;
+mod gate;
 mod kernel;
+mod printable;
 mod pump;
 mod recording;
 mod tui;

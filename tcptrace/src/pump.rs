@@ -1,1 +1,342 @@
-//! The loop that every mode shares: facts in, engine, consumers out.
+//! The loop that every live mode shares: facts in, engine, consumers out.
+//!
+//! Invariants: facts reach the recording and the engine in one order, so that a replay sees what
+//! the live engine saw; a tick is applied only after everything older than it has been drained;
+//! nothing here blocks on a terminal, a file or a network.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tcptrace_core::input::Tick;
+use tcptrace_core::request::Request;
+use tcptrace_core::units::{MonoNs, WallNs};
+use tcptrace_core::{Engine, Finding, Input, Outcome};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::failure::Failure;
+use crate::gate::Gate;
+use crate::kernel::{HostFacts, Kernel};
+use crate::recording::{self, RecordError, Recorder, Summary};
+
+/// How often the engine hears the clock.
+const TICK: Duration = Duration::from_millis(250);
+
+/// How far a tick stays behind the clock it was read from: a record whose time was taken just
+/// before the drain may still be on its way into the ring on another CPU.
+const TICK_LAG: Duration = Duration::from_millis(50);
+
+/// How often counters, listeners and losses are read.
+const POLL: Duration = Duration::from_secs(1);
+
+/// The longest the ring is left alone: its reader is woken only when a quarter of it has filled.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// How often the front is refreshed.
+const REFRESH: Duration = Duration::from_millis(100);
+
+/// Records taken from the ring before they are applied.
+const BATCH: usize = 4096;
+
+/// Batches taken before the front and the signals get their turn.
+const BATCHES_PER_TURN: usize = 32;
+
+/// How long the start may take to judge what it found, before the first frame.
+const FIRST_VERDICTS: Duration = Duration::from_millis(2600);
+
+/// Why a run ended in good order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// SIGINT, SIGTERM or SIGHUP.
+    Signal,
+    /// The duration is over.
+    Duration,
+    /// The user quit.
+    Quit,
+    /// The reader of standard output is gone.
+    BrokenPipe,
+    /// The file system is nearly full; the recording ends while a footer still fits.
+    DiskLow,
+}
+
+/// Whether the loop goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flow {
+    /// On.
+    Continue,
+    /// The user is done.
+    Quit,
+}
+
+/// Who looks on while facts flow: the TUI, or a progress line.
+pub(crate) trait Front {
+    /// What the user may do.
+    type Event;
+
+    /// Waits for the user; never ends where there is none.
+    fn event(&mut self) -> impl Future<Output = Self::Event>;
+
+    /// Takes in what the user did.
+    fn handle(&mut self, event: Self::Event, engine: &Engine) -> Result<Flow, Failure>;
+
+    /// A finding opened, changed or resolved.
+    fn finding(&mut self, finding: &Finding, engine: &Engine);
+
+    /// Something that the user should know while the run goes on.
+    fn warn(&mut self, warning: &dyn fmt::Display);
+
+    /// Shows the state of things; called at most ten times a second.
+    fn refresh(&mut self, engine: &Engine, recorder: Option<&Recorder>) -> Result<(), Failure>;
+}
+
+/// Facts, the engine, and the recording.
+pub(crate) struct Pump {
+    kernel: Kernel,
+    engine: Engine,
+    recorder: Option<Recorder>,
+    gate: Gate,
+    batch: Vec<Input>,
+    outcome: Outcome,
+    requests: Vec<Request>,
+    changed: Vec<Arc<Finding>>,
+    last_tick: MonoNs,
+    last_poll: MonoNs,
+}
+
+/// What a run leaves behind.
+pub(crate) struct Finished {
+    /// The engine, with its last numbers.
+    pub(crate) engine: Engine,
+    /// The findings that are still open.
+    pub(crate) findings: Vec<Arc<Finding>>,
+    /// What was recorded.
+    pub(crate) summary: Option<Summary>,
+}
+
+impl Pump {
+    /// A pump that has not started.
+    pub(crate) fn new(
+        kernel: Kernel,
+        engine: Engine,
+        gate: Gate,
+        recorder: Option<Recorder>,
+    ) -> Self {
+        let now = kernel.now();
+        Self {
+            kernel,
+            engine,
+            recorder,
+            gate,
+            batch: Vec::with_capacity(BATCH),
+            outcome: Outcome::default(),
+            requests: Vec::new(),
+            changed: Vec::new(),
+            last_tick: now,
+            last_poll: MonoNs::default(),
+        }
+    }
+
+    /// The host, and which probes run.
+    pub(crate) fn host(&self) -> HostFacts {
+        self.kernel.host()
+    }
+
+    /// Finds the sockets that are older than the probes, and judges the suspects among them.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses the snapshot.
+    pub(crate) fn start(&mut self) -> Result<(), Failure> {
+        self.kernel.snapshot(&mut self.batch)?;
+        self.feed();
+        self.kernel.poll(&mut self.batch);
+        self.last_poll = self.kernel.now();
+        self.feed();
+        self.turn()
+    }
+
+    /// Runs until the suspects of the snapshot have their verdicts, or for a bounded time: some
+    /// proofs need several looks some time apart.
+    pub(crate) async fn settle(&mut self) -> Result<(), Failure> {
+        let until = self.kernel.now().plus(FIRST_VERDICTS);
+        while self.engine.undecided() > 0 && self.kernel.now() < until {
+            self.wait().await;
+            self.turn()?;
+        }
+        Ok(())
+    }
+
+    /// Runs until a signal, the user, or the end of `duration`.
+    ///
+    /// # Errors
+    ///
+    /// When the recording or the front fails.
+    pub(crate) async fn run<F: Front>(
+        &mut self,
+        front: &mut F,
+        duration: Option<Duration>,
+    ) -> Result<Ended, Failure> {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        let until = duration.map(|duration| self.kernel.now().plus(duration));
+        let mut next_refresh = MonoNs::default();
+        loop {
+            let handled = tokio::select! {
+                biased;
+                _ = interrupt.recv() => return Ok(Ended::Signal),
+                _ = terminate.recv() => return Ok(Ended::Signal),
+                _ = hangup.recv() => return Ok(Ended::Signal),
+                event = front.event() => Some(event),
+                () = self.kernel.ready() => None,
+                () = tokio::time::sleep(INTERVAL) => None,
+            };
+            if let Some(event) = handled {
+                if front.handle(event, &self.engine)? == Flow::Quit {
+                    return Ok(Ended::Quit);
+                }
+                next_refresh = MonoNs::default();
+            }
+            self.turn()?;
+            for finding in self.changed.drain(..) {
+                front.finding(&finding, &self.engine);
+            }
+            if let Some(recorder) = &mut self.recorder {
+                match recorder.failure() {
+                    None => {}
+                    Some(RecordError::BrokenPipe) => return Ok(Ended::BrokenPipe),
+                    Some(error @ RecordError::LowSpace { .. }) => {
+                        front.warn(&error);
+                        return Ok(Ended::DiskLow);
+                    }
+                    Some(error) => return Err(error.into()),
+                }
+            }
+            let now = self.kernel.now();
+            if let Some(warning) = self.recorder.as_mut().and_then(|r| r.warning(now)) {
+                front.warn(&warning);
+            }
+            if now >= next_refresh {
+                front.refresh(&self.engine, self.recorder.as_ref())?;
+                next_refresh = now.plus(REFRESH);
+            }
+            if until.is_some_and(|until| now >= until) {
+                return Ok(Ended::Duration);
+            }
+        }
+    }
+
+    /// Takes in what is left, ends the recording with its footer, and lets go of the kernel.
+    ///
+    /// # Errors
+    ///
+    /// When the last facts cannot be written.
+    pub(crate) fn finish(mut self, ended: recording::Ended) -> Result<Finished, Failure> {
+        let last = self.kernel.now();
+        while self.kernel.drain(&mut self.batch) > 0 {
+            self.feed();
+        }
+        self.kernel.poll(&mut self.batch);
+        self.feed();
+        self.tick(last);
+        // The requests of the last tick go unanswered: nobody would see the answer's verdict.
+        let at = self.engine.world().now();
+        let mut findings = self.engine.finish(at);
+        findings.retain(|finding| self.gate.passes_finding(finding, &self.engine));
+        let summary = self
+            .recorder
+            .map(|recorder| recorder.finish(&findings, ended, at))
+            .transpose()?;
+        Ok(Finished {
+            engine: self.engine,
+            findings,
+            summary,
+        })
+    }
+
+    /// Waits for the ring, or for the interval.
+    async fn wait(&mut self) {
+        tokio::select! {
+            () = self.kernel.ready() => {}
+            () = tokio::time::sleep(INTERVAL) => {}
+        }
+    }
+
+    /// Drains the ring; then, when their time has come, tells the time, polls, and answers.
+    fn turn(&mut self) -> Result<(), Failure> {
+        // Read before the drain: whatever is older than this is in the ring by now.
+        let before = self.kernel.now();
+        let mut drained = false;
+        for _ in 0..BATCHES_PER_TURN {
+            if self.kernel.drain(&mut self.batch) == 0 {
+                drained = true;
+                break;
+            }
+            self.feed();
+        }
+        if before.since(self.last_poll) >= POLL {
+            self.last_poll = before;
+            self.kernel.poll(&mut self.batch);
+            // What the recording could not take is a fact like any other.
+            let lost = self.recorder.as_mut().and_then(Recorder::lost);
+            self.batch.extend(lost.map(Input::Loss));
+            self.feed();
+        }
+        if drained && before.since(self.last_tick) >= TICK {
+            self.tick(before);
+        }
+        if !self.requests.is_empty() {
+            let requests = std::mem::take(&mut self.requests);
+            self.kernel.answer(&requests, &mut self.batch);
+            self.feed();
+        }
+        if let Some(recorder) = &mut self.recorder {
+            recorder.flush_if_due(self.kernel.now());
+        }
+        Ok(())
+    }
+
+    /// Tells the engine the time, a little behind the clock.
+    fn tick(&mut self, read: MonoNs) {
+        self.last_tick = read;
+        let at = read.minus(TICK_LAG);
+        let wall = WallNs(self.kernel.wall().0 - (self.kernel.now().since(at).as_nanos() as i64));
+        self.batch.push(Input::Tick(Tick { at, wall }));
+        self.feed();
+    }
+
+    /// Gives the batch to the engine, and to the recording what the filter lets pass.
+    fn feed(&mut self) {
+        let Self {
+            engine,
+            batch,
+            outcome,
+            recorder,
+            gate,
+            requests,
+            changed,
+            ..
+        } = self;
+        for input in batch.drain(..) {
+            engine.apply(&input, outcome);
+            requests.append(&mut outcome.requests);
+            if let Some(recorder) = recorder {
+                gate.record(&input, &outcome.annotation, engine, recorder);
+            }
+            if outcome.findings.is_empty() {
+                continue;
+            }
+            let now = engine.world().now();
+            for finding in outcome.findings.drain(..) {
+                if !gate.passes_finding(&finding, engine) {
+                    continue;
+                }
+                if let Some(recorder) = recorder {
+                    recorder.finding(&finding, now);
+                }
+                changed.push(finding);
+            }
+        }
+    }
+}

@@ -1,6 +1,137 @@
 //! The command line: raw arguments, then a valid configuration, then the command.
 
+mod filter;
+mod live;
+mod logging;
+mod record;
+mod replay;
+mod session;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use tcptrace_core::settings::Settings;
+
+use crate::failure::Failure;
+
+/// Says which TCP connections of this host are in trouble, who owns them, why, and what to do.
+#[derive(Debug, Parser)]
+#[command(name = "tcptrace", version, about, long_about = None, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    logging: logging::LogArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sudo tcptrace live                                what is wrong, now, in a terminal
+  sudo tcptrace live --close-wait-after 5s          judge CLOSE_WAIT sockets after 5 seconds
+  sudo tcptrace record -o incident.ndjson           record until Ctrl-C
+  sudo tcptrace record --duration 60s -L 443 -o -   one minute of port 443 to standard output
+  tcptrace replay incident.ndjson                   the findings of a recording, without privileges
+
+Exit codes: 0 fine, 1 run-time failure, 2 usage, 3 not privileged, 4 this kernel cannot.
+This is not the pcap analyser of the same name: it reads the running kernel.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Watch this host in a terminal: findings, connections, listeners
+    Live(live::LiveArgs),
+    /// Record every transition as NDJSON, for a postmortem
+    Record(record::RecordArgs),
+    /// Print the findings of a recording, by the same engine, on any machine
+    Replay(replay::ReplayArgs),
+}
+
+/// What bears on verdicts.
+#[derive(Args, Clone, Debug)]
+struct EngineArgs {
+    /// Age at which a socket in CLOSE_WAIT becomes suspect (never-accepted ones after at most 10s)
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
+    close_wait_after: Duration,
+}
+
+impl EngineArgs {
+    fn settings(&self) -> Settings {
+        Settings {
+            close_wait_after: self.close_wait_after,
+            ..Settings::default()
+        }
+    }
+}
+
+/// How the kernel is watched.
+#[derive(Args, Clone, Debug)]
+struct KernelArgs {
+    /// Size of the ring buffer between kernel and agent, rounded up to a power of two
+    #[arg(long, value_name = "BYTES", default_value = "32MiB", value_parser = ring_size)]
+    ring_size: u32,
+    /// Do not trace the accept system calls where functions cannot be traced: spares every system
+    /// call of the host about 45 ns, and leaves acceptors to descriptor scans
+    #[arg(long)]
+    no_accept_syscalls: bool,
+}
+
+/// Parses a ring size and rounds it up to what the kernel takes.
+fn ring_size(text: &str) -> Result<u32, String> {
+    let bytes: bytesize::ByteSize = text.parse()?;
+    let bytes = u32::try_from(bytes.as_u64())
+        .ok()
+        .filter(|bytes| (64 << 10..=1 << 30).contains(bytes))
+        .ok_or("a ring holds 64KiB to 1GiB")?;
+    Ok(bytes.next_power_of_two())
+}
+
+/// Where a recording goes.
+#[derive(Args, Clone, Debug)]
+struct OutputArgs {
+    /// Write the recording to FILE, created with mode 0600; `-` is standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Overwrite FILE if it exists
+    #[arg(long)]
+    force: bool,
+}
+
 /// Runs the command that the user asked for.
-pub(crate) fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let ran = logging::start(&cli.logging).and_then(|()| match cli.command {
+        Command::Live(args) => live::run(&args),
+        Command::Record(args) => record::run(&args),
+        Command::Replay(args) => replay::run(&args),
+    });
+    match ran {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Standard error may be gone; the exit code still tells.
+            let _ = writeln!(std::io::stderr(), "tcptrace: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn ring_sizes_round_up_and_are_bounded() {
+        assert_eq!(ring_size("32MiB"), Ok(32 << 20));
+        assert_eq!(ring_size("33MiB"), Ok(64 << 20));
+        assert!(ring_size("1KiB").is_err());
+        assert!(ring_size("8GiB").is_err());
+        assert!(ring_size("many").is_err());
+    }
 }

@@ -1,1 +1,231 @@
 //! Everything that touches the running kernel: probes, ring, snapshot, peek, counters, /proc.
+//!
+//! [`Kernel`] is the only door. Facts leave it as [`Input`]s, in an order that the engine can rely
+//! on: who a process is comes before the first fact that names it, the end of a socket before the
+//! birth of the next at its address, and every event that had been reported by the time of a look at
+//! the kernel before what the look saw.
+//!
+//! Invariants: no kernel address passes the door; only [`clock`] asks the time; only `netns` and
+//! `iterators` enter other namespaces, on threads that end there.
+
+mod btf;
+mod clock;
+mod counters;
+mod diagnostics;
+mod edge;
+mod error;
+mod host;
+mod identity;
+mod inspect;
+mod iterators;
+mod layout;
+mod learn;
+mod listeners;
+mod load;
+mod losses;
+mod netns;
+mod on_demand;
+mod probes;
+mod process;
+mod ring;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+mod threads;
+mod tracefs;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use tcptrace_core::decode::Raw;
+use tcptrace_core::filter::Filter;
+use tcptrace_core::input::{Input, ProcessFact};
+use tcptrace_core::request::Request;
+use tcptrace_core::units::{MonoNs, NetnsId, Pid, WallNs};
+
+pub(crate) use self::error::KernelError;
+pub(crate) use self::host::HostFacts;
+pub(crate) use self::probes::{KernelFilter, ProbeOptions, ProbeState, ProbeStatus};
+
+pub(crate) use self::clock::wall as wall_now;
+
+use self::edge::Edge;
+use self::listeners::ListenerWatch;
+use self::losses::LossBook;
+use self::probes::Probes;
+
+/// Records taken from the ring at a time. More make a batch in which more short-lived processes meet
+/// their exit record; this many take half a megabyte.
+const BATCH: usize = 4096;
+
+/// How to watch the kernel.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KernelOptions {
+    /// What to attach, and what to leave out.
+    pub(crate) probes: ProbeOptions,
+}
+
+impl From<&Filter> for KernelFilter {
+    /// The conditions that the kernel can decide at the first event of a socket.
+    fn from(filter: &Filter) -> Self {
+        Self {
+            family: filter.family,
+            netns: filter.netns,
+            local_ports: filter.local_ports.clone(),
+            remote_ports: filter.remote_ports.clone(),
+        }
+    }
+}
+
+/// The running kernel, being watched.
+pub(crate) struct Kernel {
+    probes: Probes,
+    filter: KernelFilter,
+    edge: Edge,
+    /// The batch; kept for its allocation.
+    raws: Vec<Raw>,
+    /// The time of the last record drained.
+    drained_to: MonoNs,
+    reset_reasons: FxHashMap<u32, Option<Arc<str>>>,
+    losses: LossBook,
+    listeners: ListenerWatch,
+    /// Namespaces whose hash tables a snapshot has still to read.
+    tables_due: VecDeque<NetnsId>,
+}
+
+impl Kernel {
+    /// Attaches the probes. Needs a tokio runtime.
+    pub(crate) fn open(options: &KernelOptions) -> Result<Self, KernelError> {
+        let probes = Probes::open(&options.probes)?;
+        let filter = options.probes.filter.clone();
+        Ok(Self {
+            probes,
+            edge: Edge::new(filter.netns),
+            filter,
+            raws: Vec::with_capacity(BATCH),
+            drained_to: MonoNs(0),
+            reset_reasons: FxHashMap::default(),
+            losses: LossBook::new(clock::now()),
+            listeners: ListenerWatch::default(),
+            tables_due: VecDeque::new(),
+        })
+    }
+
+    /// What the header of a recording and `doctor` say of the host.
+    pub(crate) fn host(&self) -> HostFacts {
+        HostFacts::read(self.probes.hz(), self.probes.status())
+    }
+
+    /// Now, on the clock of the facts.
+    #[expect(clippy::unused_self, reason = "the clock is part of the kernel's door")]
+    pub(crate) fn now(&self) -> MonoNs {
+        clock::now()
+    }
+
+    /// Now, on the wall clock.
+    #[expect(clippy::unused_self, reason = "the clock is part of the kernel's door")]
+    pub(crate) fn wall(&self) -> WallNs {
+        clock::wall()
+    }
+
+    /// Returns when enough has happened to be worth draining; drain on an interval as well.
+    pub(crate) async fn ready(&mut self) {
+        self.probes.ready().await;
+    }
+
+    /// Takes one batch of records from the ring and tells the sink what they mean. Returns how many
+    /// records there were: 0 is an empty ring.
+    pub(crate) fn drain(&mut self, sink: &mut Vec<Input>) -> usize {
+        let (raws, losses, processes) =
+            (&mut self.raws, &mut self.losses, &mut self.edge.processes);
+        let count = self.probes.drain(BATCH, &mut |record| match record {
+            Ok(raw) => {
+                if let Raw::Exit(exit) = &raw {
+                    processes.foresee(exit);
+                }
+                raws.push(raw);
+            }
+            Err(_) => losses.undecoded += 1,
+        });
+        let mut recovered = 0;
+        let (probes, reasons) = (&self.probes, &mut self.reset_reasons);
+        for raw in self.raws.drain(..) {
+            self.drained_to = raw.at();
+            let reason = |number| {
+                reasons
+                    .entry(number)
+                    .or_insert_with(|| probes.reset_reason(number).map(Arc::from))
+                    .clone()
+            };
+            recovered += u64::from(self.edge.take(&raw, reason, sink));
+        }
+        if recovered > 0 {
+            self.probes.recovered(recovered);
+        }
+        count
+    }
+
+    /// Drains what had been reported by `until`, so that it precedes what a look at the kernel saw.
+    fn drain_to(&mut self, until: MonoNs, sink: &mut Vec<Input>) {
+        while self.drain(sink) == BATCH && self.drained_to < until {}
+    }
+
+    /// The regular look, about once a second: counters and sysctls of every namespace, the queues of
+    /// every listener, what was lost, and the next part of a snapshot of the hash tables.
+    pub(crate) fn poll(&mut self, sink: &mut Vec<Input>) {
+        let now = clock::now();
+        let before = sink.len();
+        self.edge.namespaces.poll(now, sink);
+        let moved: Vec<_> = sink[before..]
+            .iter()
+            .filter_map(|input| match input {
+                Input::Counters(counters) => Some(counters.netns),
+                _ => None,
+            })
+            .collect();
+        self.sample_listeners(&moved, sink);
+        self.read_tables(sink);
+        let losses = self.probes.losses();
+        let evicted = self.edge.identities.evicted();
+        self.losses.tell(losses, evicted, clock::now(), sink);
+    }
+
+    /// Takes the looks that the engine asked for. What cannot be answered any more is left out.
+    pub(crate) fn answer(&mut self, requests: &[Request], sink: &mut Vec<Input>) {
+        let mut suspects = Vec::new();
+        let mut scan = false;
+        let mut snapshot = false;
+        for request in requests {
+            match request {
+                Request::Inspect { sock, holders } => {
+                    suspects.push(*sock);
+                    scan |= holders;
+                }
+                Request::Listeners(netns) => self.sample_listeners_of(*netns, sink),
+                Request::Descriptors(pid) => self.count_descriptors(*pid, sink),
+                Request::Snapshot => snapshot = true,
+            }
+        }
+        if !suspects.is_empty() {
+            self.inspect(suspects, scan, sink);
+        }
+        if snapshot && let Err(error) = self.snapshot(sink) {
+            // It said that it is not complete; the engine asks again when it needs to.
+            tracing::warn!("{error}");
+        }
+    }
+
+    fn count_descriptors(&mut self, pid: Pid, sink: &mut Vec<Input>) {
+        if let Some((open, limit)) = threads::descriptors(pid) {
+            let at = clock::now();
+            self.edge.meet_holder(pid, at, sink);
+            sink.push(Input::Process(ProcessFact::Descriptors {
+                at,
+                pid,
+                open,
+                limit,
+            }));
+        }
+    }
+}

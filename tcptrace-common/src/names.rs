@@ -1,0 +1,19 @@
+//! The names by which the agent finds what is inside the object file: programs, maps and globals.
+
+/// The ring of event records.
+pub const EVENTS: &str = "EVENTS";
+/// The ring of answers of the on-demand programs.
+pub const ANSWERS: &str = "ANSWERS";
+/// Per CPU and record kind: how often the ring had no room.
+pub const FAILED: &str = "FAILED";
+/// Per CPU: the last state change that the first of the two state programs handled.
+pub const HANDLED: &str = "HANDLED";
+
+/// The global with the offsets of the running kernel, see [`crate::layout::Layout`].
+pub const LAYOUT: &str = "LAYOUT";
+/// The global with the in-kernel filter, see [`crate::filter`].
+pub const FILTER: &str = "FILTER";
+/// The global with the fill level of [`EVENTS`], in bytes, whose crossing wakes the reader.
+pub const WAKE_LEVEL: &str = "WAKE_LEVEL";
+/// How many arguments an on-demand program takes: MAX_BPF_FUNC_ARGS of the kernel.
+pub const ARGUMENTS: usize = 12;

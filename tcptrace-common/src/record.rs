@@ -1,0 +1,396 @@
+//! What the programs emit. Numbers are little-endian, as on every target of the object.
+//!
+//! An event record is a [`Head`], a body of 16 bytes, and the two addresses: 8 bytes for IPv4, 32 for
+//! IPv6. [`Gone`] and [`Exit`] stand alone. Rows (from iterators) and answers (from the on-demand
+//! programs) travel elsewhere and may be larger.
+//!
+//! Unused parts are whole words: zeroing a few odd bytes becomes a call of `memset`, and a program
+//! with plain loads must not call functions (see `tcptrace-ebpf`).
+
+/// What a record reports; the first byte after time and socket address in every event record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Kind {
+    /// `inet_sock_set_state`.
+    Transition = 1,
+    /// A process took a connection from an accept queue.
+    Accept = 2,
+    /// `tcp_retransmit_skb`.
+    Retransmit = 3,
+    /// `tcp_retransmit_synack`.
+    SynackRetransmit = 4,
+    /// `tcp_send_reset` or `tcp_receive_reset`.
+    Reset = 5,
+    /// `tcp_destroy_sock`.
+    Destroy = 6,
+    /// The last thread of a process exits.
+    Exit = 7,
+}
+
+impl Kind {
+    /// Every kind, in order; the first has number 1.
+    pub const ALL: [Self; 7] = [
+        Self::Transition,
+        Self::Accept,
+        Self::Retransmit,
+        Self::SynackRetransmit,
+        Self::Reset,
+        Self::Destroy,
+        Self::Exit,
+    ];
+
+    /// As written in recordings.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Transition => "transition",
+            Self::Accept => "accept",
+            Self::Retransmit => "retransmit",
+            Self::SynackRetransmit => "synack_retransmit",
+            Self::Reset => "reset",
+            Self::Destroy => "destroy",
+            Self::Exit => "process",
+        }
+    }
+}
+
+/// Entries of the per-CPU array of failed reserves, indexed by [`Kind`].
+pub const KINDS: u32 = Kind::ALL.len() as u32 + 1;
+
+/// Bits of [`Head::flags`].
+pub mod flag {
+    /// The addresses are IPv6 (32 bytes follow the body, else 8).
+    pub const V6: u16 = 1 << 0;
+    /// `sk_lock.owned`: a task holds the socket, and it is the current one.
+    pub const OWNED: u16 = 1 << 1;
+    /// PF_EXITING of the current task; meaningful with [`OWNED`].
+    pub const EXITING: u16 = 1 << 2;
+    /// SOCK_DONE: the peer's FIN has arrived.
+    pub const DONE: u16 = 1 << 3;
+    /// SOCK_DEAD: an orphan.
+    pub const DEAD: u16 = 1 << 4;
+    /// `sk_socket` is set.
+    pub const HAS_SOCKET: u16 = 1 << 5;
+    /// `sk_socket->file` is set, and [`super::Head::file_refs`] counts its references.
+    pub const HAS_FILE: u16 = 1 << 6;
+    /// From the understudy: the first program was skipped (or this is a duplicate).
+    pub const UNDERSTUDY: u16 = 1 << 7;
+    /// A full TCP socket stands behind the sock address, and the sequence numbers were read.
+    pub const SEQUENCES: u16 = 1 << 8;
+    /// The client of a SYN-ACK has acknowledged it (`inet_request_sock.acked`).
+    pub const ACKED: u16 = 1 << 9;
+    /// TCP_DEFER_ACCEPT is set on the listener.
+    pub const DEFER_ACCEPT: u16 = 1 << 10;
+    /// The reset was received, else sent.
+    pub const RECEIVED: u16 = 1 << 11;
+    /// A row: the walk of this listener's accept queue was cut off.
+    pub const CUT: u16 = 1 << 12;
+}
+
+/// The first 32 bytes of every record about a socket.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Head {
+    /// CLOCK_MONOTONIC.
+    pub at_ns: u64,
+    /// The address of the `struct sock`, or 0.
+    pub sock: u64,
+    /// [`Kind`].
+    pub kind: u8,
+    /// References to the descriptor's file, at most 255; 0 once the last is being released.
+    pub file_refs: u8,
+    /// See [`flag`].
+    pub flags: u16,
+    /// Inode number of the network namespace.
+    pub netns: u32,
+    /// Host byte order; 0 when not known yet.
+    pub local_port: u16,
+    /// Host byte order; 0 when not known yet.
+    pub peer_port: u16,
+    /// The current task's process; meaningful with [`flag::OWNED`], and for accept.
+    pub pid: u32,
+}
+
+/// Body of [`Kind::Transition`].
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct TransitionBody {
+    /// The current task's thread.
+    pub tid: u32,
+    /// `rcv_nxt - copied_seq`.
+    pub unread: u32,
+    /// `write_seq - snd_una`.
+    pub unacked: u32,
+    /// `from << 4 | to`.
+    pub states: u8,
+    /// `sk_shutdown`.
+    pub shutdown: u8,
+    /// `sk_err`.
+    pub error: u16,
+}
+
+/// Body of [`Kind::Accept`].
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct AcceptBody {
+    /// The current task's thread.
+    pub tid: u32,
+    /// The new descriptor, or -1 where the probe runs before it is installed.
+    pub fd: i32,
+    /// Unused, 0.
+    pub reserved: [u32; 2],
+}
+
+/// Body of [`Kind::Retransmit`].
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct RetransmitBody {
+    /// `icsk_rto`.
+    pub rto_jiffies: u32,
+    /// `skc_state`.
+    pub state: u8,
+    /// The flags of the segment, as in the TCP header's byte 13.
+    pub tcp_flags: u8,
+    /// `icsk_retransmits`.
+    pub attempt: u8,
+    /// `icsk_backoff`.
+    pub backoff: u8,
+    /// `icsk_pending`: 5 is a loss probe.
+    pub pending: u8,
+    /// `icsk_ca_state`: 3 is fast recovery, 4 loss.
+    pub ca_state: u8,
+    /// Unused, 0.
+    pub reserved: u16,
+    /// Unused, 0.
+    pub reserved_more: u32,
+}
+
+/// Body of [`Kind::SynackRetransmit`]; the head's socket is the listener, its peer the client.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct SynackBody {
+    /// `num_retrans` before this one.
+    pub num_retrans: u64,
+    /// Unused, 0.
+    pub reserved: u64,
+}
+
+/// Body of [`Kind::Reset`].
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct ResetBody {
+    /// The current task's thread.
+    pub tid: u32,
+    /// `enum sk_rst_reason`, or [`ResetBody::NO_REASON`].
+    pub reason: u32,
+    /// `skc_state`, or 0 without a full socket.
+    pub state: u32,
+    /// Unused, 0.
+    pub reserved: u32,
+}
+
+impl ResetBody {
+    /// The kernel gives no reason.
+    pub const NO_REASON: u32 = u32::MAX;
+}
+
+/// Addresses of an IPv4 record: the bytes in memory are in network order, the words are not numbers.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct V4 {
+    /// Ours.
+    pub local: u32,
+    /// The peer's.
+    pub peer: u32,
+}
+
+/// Addresses of an IPv6 record: the bytes in memory are in network order, the words are not numbers.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct V6 {
+    /// Ours.
+    pub local: [u64; 2],
+    /// The peer's.
+    pub peer: [u64; 2],
+}
+
+/// An event record.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Event<B, A> {
+    /// What, when, which socket.
+    pub head: Head,
+    /// By [`Kind`].
+    pub body: B,
+    /// [`V4`] or [`V6`].
+    pub addresses: A,
+}
+
+/// [`Kind::Destroy`]: the socket is identified by its address alone.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Gone {
+    /// CLOCK_MONOTONIC.
+    pub at_ns: u64,
+    /// The address of the `struct sock`.
+    pub sock: u64,
+    /// [`Kind`].
+    pub kind: u64,
+}
+
+/// [`Kind::Exit`].
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Exit {
+    /// CLOCK_MONOTONIC.
+    pub at_ns: u64,
+    /// CLOCK_BOOTTIME when the process started.
+    pub started_boot_ns: u64,
+    /// [`Kind`].
+    pub kind: u32,
+    /// The process.
+    pub pid: u32,
+    /// Its name, padded with 0.
+    pub comm: [u8; 16],
+}
+
+/// A socket found by an iterator. `head.kind` is 0.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Row {
+    /// What, when, which socket. `pid` is the holder's, or 0.
+    pub head: Head,
+    /// The listener in whose accept queue it sits, or 0.
+    pub listener: u64,
+    /// The descriptor, or -1.
+    pub fd: i32,
+    /// `rcv_nxt - copied_seq`.
+    pub unread: u32,
+    /// `write_seq - snd_una`.
+    pub unacked: u32,
+    /// `jiffies - rcv_tstamp`.
+    pub idle_jiffies: u32,
+    /// `sk_ack_backlog`.
+    pub accept_depth: u32,
+    /// `sk_max_ack_backlog`.
+    pub accept_limit: u32,
+    /// `icsk_accept_queue.qlen`.
+    pub syn_depth: u32,
+    /// `sk_drops`.
+    pub drops: u32,
+    /// `skc_state`.
+    pub state: u8,
+    /// `sk_shutdown`.
+    pub shutdown: u8,
+    /// `sk_err`.
+    pub error: u16,
+    /// Unused, 0.
+    pub reserved: u32,
+    /// Addresses; the first 4 bytes of each for IPv4.
+    pub addresses: V6,
+}
+
+/// How many entries of a wait queue an answer shows.
+pub const WAITERS: usize = 16;
+
+/// One entry of a wait queue. Read blindly as an epoll registration: only where `func` is
+/// `ep_poll_callback` do the last three mean something. The list ends where `node` is the head.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Waiter {
+    /// Address of `wait_queue_entry.entry`.
+    pub node: u64,
+    /// What its `prev` points to: the node before, unless the list changed under the walk.
+    pub prev: u64,
+    /// `wait_queue_entry.func`.
+    pub func: u64,
+    /// Not 0: the epitem is on the ready list.
+    pub ready: u64,
+    /// Not 0: a thread waits on the epoll instance, or somebody polls it.
+    pub waited_on: u64,
+    /// `epitem.event.events`.
+    pub events: u32,
+    /// Unused, 0.
+    pub reserved: u32,
+}
+
+/// The answer of the peek program about one socket. `head.kind` is 0.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Peek {
+    /// The facts of a row.
+    pub row: Row,
+    /// `bytes_acked`.
+    pub bytes_acked: u64,
+    /// `sk_data_ready`.
+    pub data_ready: u64,
+    /// `f_count` or `f_ref`, as the kernel stores it.
+    pub file_refs: u64,
+    /// `skc_family`.
+    pub family: u16,
+    /// `sk_protocol`.
+    pub protocol: u16,
+    /// Unused, 0.
+    pub reserved: u32,
+    /// `jiffies64`.
+    pub jiffies: u64,
+    /// Address of `socket_wq.wait.head`, or nearly 0 without a wait queue.
+    pub wait_head: u64,
+    /// Its `prev`: the last entry.
+    pub wait_last: u64,
+    /// The wait queue in order.
+    pub waiters: [Waiter; WAITERS],
+}
+
+/// The answer of the program that resolves descriptors of the calling process.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct OwnSock {
+    /// The descriptor.
+    pub fd: u64,
+    /// The address of its `struct sock`, or 0.
+    pub sock: u64,
+    /// `jiffies64`.
+    pub jiffies: u64,
+    /// CLOCK_MONOTONIC.
+    pub at_ns: u64,
+}
+
+/// How many children one run of the accept queue's walk gives.
+pub const CHILDREN: usize = 128;
+
+/// One step of a walk through an accept queue.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Child {
+    /// The address of the child's `struct sock`; 0 past the end.
+    pub sock: u64,
+    /// The listener that its request names: another one when the request was reused meanwhile.
+    pub listener: u64,
+}
+
+/// The answer of the program that walks a listener's accept queue.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct AcceptQueue {
+    /// The request to go on with, or 0.
+    pub next: u64,
+    /// The children, oldest first.
+    pub children: [Child; CHILDREN],
+}
+
+const _: () = {
+    assert!(size_of::<Head>() == 32);
+    assert!(size_of::<AcceptQueue>() == 8 + 16 * CHILDREN);
+    assert!(size_of::<TransitionBody>() == 16);
+    assert!(size_of::<AcceptBody>() == 16);
+    assert!(size_of::<RetransmitBody>() == 16);
+    assert!(size_of::<SynackBody>() == 16);
+    assert!(size_of::<ResetBody>() == 16);
+    assert!(size_of::<Event<TransitionBody, V4>>() == 56);
+    assert!(size_of::<Event<TransitionBody, V6>>() == 80);
+    assert!(size_of::<Gone>() == 24);
+    assert!(size_of::<Exit>() == 40);
+    assert!(size_of::<Row>() == 112);
+    assert!(size_of::<Waiter>() == 48);
+    assert!(size_of::<Peek>() == 112 + 56 + 48 * WAITERS);
+};

@@ -1,0 +1,298 @@
+//! The findings book: ids, the life of a finding, and when its news are worth telling.
+//!
+//! Rules say what a group of sockets looks like now; the book decides what that is: a new finding,
+//! news of an open one, or nothing worth a line yet.
+//!
+//! Invariants: an id is never given twice; at most [`OPEN`] findings are open; a finding is stamped
+//! with the instant that made it true.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::finding::{
+    Cause, Confidence, Evidence, Finding, FindingId, Kind, Owner, Service, Severity, Status,
+};
+use crate::input::{ProcessInfo, SocketKey};
+use crate::units::{MonoNs, Pid};
+
+/// Open findings. More than anybody reads; the rest are counted.
+pub(crate) const OPEN: usize = 200;
+
+/// Numbers change all the time; a line per change would drown the file.
+pub(crate) const UPDATE_EVERY: Duration = Duration::from_secs(10);
+
+/// A finding that comes back within this time is the same incident.
+pub(crate) const REOPEN_WITHIN: Duration = Duration::from_secs(300);
+
+/// Resolved findings shown, and remembered at most for their ids.
+const SHOWN: usize = 50;
+const REMEMBERED: usize = 4096;
+
+/// Who is to blame: the program in its cgroup, so that the workers of a pool are one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Program {
+    Executable(Arc<str>, Option<Arc<str>>),
+    Name(Arc<str>, Option<Arc<str>>),
+    Pid(Pid),
+    Unknown,
+}
+
+impl Program {
+    pub(crate) fn of(process: Option<&ProcessInfo>) -> Self {
+        match process {
+            None => Self::Unknown,
+            Some(info) => match &info.exe {
+                Some(exe) => Self::Executable(exe.clone(), info.cgroup.clone()),
+                None if !info.name.is_empty() => Self::Name(info.name.clone(), info.cgroup.clone()),
+                None => Self::Pid(info.pid),
+            },
+        }
+    }
+}
+
+/// What makes two findings the same: kind, cause, owner, service. A kind whose cause becomes clear
+/// only in time (an overflow) has none here, and one finding whose cause is refined.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Subject {
+    pub(crate) kind: Kind,
+    pub(crate) cause: Option<Cause>,
+    pub(crate) owner: Program,
+    pub(crate) service: Service,
+}
+
+/// What of a finding is worth telling at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gist {
+    pub(crate) count: u64,
+    pub(crate) cause: Option<Cause>,
+    pub(crate) severity: Severity,
+    pub(crate) confidence: Confidence,
+}
+
+/// A finding before it has an id and a status.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub(crate) gist: Gist,
+    pub(crate) process: Option<Owner>,
+    pub(crate) processes: Vec<(Owner, u64)>,
+    pub(crate) since: MonoNs,
+    pub(crate) growth_per_minute: Option<f64>,
+    pub(crate) samples: Vec<SocketKey>,
+    pub(crate) evidence: Evidence,
+}
+
+#[derive(Debug)]
+struct Entry {
+    finding: Arc<Finding>,
+    /// When its owner wants to be asked for fresh numbers.
+    due: Option<MonoNs>,
+}
+
+/// The book.
+#[derive(Debug, Default)]
+pub(crate) struct Book {
+    entries: BTreeMap<Subject, Entry>,
+    due: BTreeSet<(MonoNs, Subject)>,
+    /// Resolved subjects in order of time: their ids are kept for [`REOPEN_WITHIN`].
+    resolved: VecDeque<(MonoNs, Subject)>,
+    open: Vec<Arc<Finding>>,
+    shown: VecDeque<Arc<Finding>>,
+    news: Vec<Arc<Finding>>,
+    last_id: u32,
+    crowded_out: u64,
+}
+
+impl Book {
+    /// Open findings, the most severe first, then the oldest.
+    pub(crate) fn open(&self) -> &[Arc<Finding>] {
+        &self.open
+    }
+
+    /// Findings resolved lately, newest first.
+    pub(crate) fn resolved(&self) -> impl Iterator<Item = &Arc<Finding>> {
+        self.shown.iter().rev()
+    }
+
+    /// How often a finding could not open because [`OPEN`] others were.
+    pub(crate) fn crowded_out(&self) -> u64 {
+        self.crowded_out
+    }
+
+    /// Moves what opened, changed or resolved since the last call to `news`.
+    pub(crate) fn take_news(&mut self, news: &mut Vec<Arc<Finding>>) {
+        news.append(&mut self.news);
+    }
+
+    /// When an open finding next wants fresh numbers.
+    pub(crate) fn next_due(&self) -> Option<MonoNs> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// The open finding whose numbers are due by `at`.
+    pub(crate) fn pop_due(&mut self, at: MonoNs) -> Option<Subject> {
+        if self.next_due()? > at {
+            return None;
+        }
+        let (_, subject) = self.due.pop_first()?;
+        if let Some(entry) = self.entries.get_mut(&subject) {
+            entry.due = None;
+        }
+        Some(subject)
+    }
+
+    fn is_open(entry: &Entry) -> bool {
+        entry.finding.status != Status::Resolved
+    }
+
+    /// Every open subject.
+    pub(crate) fn open_subjects(&self) -> Vec<Subject> {
+        self.entries
+            .iter()
+            .filter(|(_, entry)| Self::is_open(entry))
+            .map(|(subject, _)| subject.clone())
+            .collect()
+    }
+
+    /// Whether a finding with this gist should be drafted now. If not, the book asks for it later.
+    pub(crate) fn wants(&mut self, subject: &Subject, gist: Gist, at: MonoNs) -> bool {
+        let Some(entry) = self.entries.get_mut(subject) else {
+            return true;
+        };
+        let last = &entry.finding;
+        if !Self::is_open(entry)
+            || gist.severity != last.severity
+            || gist.cause != last.cause
+            || gist.confidence != last.confidence
+            || gist.count >= last.count.saturating_mul(2)
+            || last.at.plus(UPDATE_EVERY) <= at
+        {
+            return true;
+        }
+        if entry.due.is_none() && gist.count != last.count {
+            let due = last.at.plus(UPDATE_EVERY);
+            entry.due = Some(due);
+            self.due.insert((due, subject.clone()));
+        }
+        false
+    }
+
+    /// Enters what a rule found.
+    pub(crate) fn enter(&mut self, subject: &Subject, at: MonoNs, draft: Draft) {
+        let known = self.entries.get(subject);
+        let open = known.is_some_and(Self::is_open);
+        if !open && self.open.len() >= OPEN {
+            self.crowded_out += 1;
+            return;
+        }
+        let reopened = known.is_some_and(|e| at.since(e.finding.at) <= REOPEN_WITHIN);
+        let id = match known {
+            Some(entry) if open || reopened => entry.finding.id,
+            _ => {
+                self.last_id += 1;
+                FindingId(self.last_id)
+            }
+        };
+        let finding = Arc::new(Finding {
+            id,
+            status: if open { Status::Updated } else { Status::Open },
+            kind: subject.kind,
+            cause: draft.gist.cause,
+            severity: draft.gist.severity,
+            confidence: draft.gist.confidence,
+            process: draft.process,
+            processes: draft.processes,
+            service: subject.service,
+            count: draft.gist.count,
+            since: draft.since,
+            at,
+            growth_per_minute: draft.growth_per_minute,
+            samples: draft.samples,
+            evidence: draft.evidence,
+            caused_by: self.root(subject, draft.gist.cause),
+        });
+        self.store(subject, finding);
+    }
+
+    /// The finding that brought this one about: a leak of descriptors stops accept, a stuck accept
+    /// leaves connections in the queue.
+    fn root(&self, subject: &Subject, cause: Option<Cause>) -> Option<FindingId> {
+        let among = |wanted: &dyn Fn(&Subject, &Finding) -> bool| {
+            self.entries
+                .iter()
+                .filter(|(_, entry)| Self::is_open(entry))
+                .find(|(other, entry)| {
+                    other.owner == subject.owner && wanted(other, &entry.finding)
+                })
+                .map(|(_, entry)| entry.finding.id)
+        };
+        match (subject.kind, cause) {
+            (Kind::AcceptQueueOverflow, Some(Cause::FdLimit)) => among(&|other, _| {
+                other.kind == Kind::CloseWaitLeak && other.cause != Some(Cause::NeverAccepted)
+            }),
+            (Kind::CloseWaitLeak, Some(Cause::NeverAccepted)) => among(&|other, _| {
+                other.kind == Kind::AcceptQueueOverflow && other.service == subject.service
+            }),
+            _ => None,
+        }
+    }
+
+    /// The sockets of `subject` are gone, or it has been quiet.
+    pub(crate) fn resolve(&mut self, subject: &Subject, at: MonoNs) {
+        let Some(entry) = self.entries.get(subject).filter(|e| Self::is_open(e)) else {
+            return;
+        };
+        let mut finding = Finding::clone(&entry.finding);
+        finding.status = Status::Resolved;
+        finding.at = at;
+        let finding = Arc::new(finding);
+        self.store(subject, finding.clone());
+        self.shown.push_back(finding);
+        if self.shown.len() > SHOWN {
+            self.shown.pop_front();
+        }
+        self.resolved.push_back((at, subject.clone()));
+    }
+
+    fn store(&mut self, subject: &Subject, finding: Arc<Finding>) {
+        self.open.retain(|other| other.id != finding.id);
+        if finding.status != Status::Resolved {
+            let rank = |f: &Finding| (std::cmp::Reverse(f.severity), f.since, f.id);
+            let at = self
+                .open
+                .partition_point(|other| rank(other) < rank(&finding));
+            self.open.insert(at, finding.clone());
+            self.shown.retain(|other| other.id != finding.id);
+        }
+        self.news.push(finding.clone());
+        let entry = Entry { finding, due: None };
+        if let Some(before) = self.entries.insert(subject.clone(), entry)
+            && let Some(due) = before.due
+        {
+            self.due.remove(&(due, subject.clone()));
+        }
+    }
+
+    /// Forgets what was resolved too long ago to come back.
+    pub(crate) fn forget_before(&mut self, now: MonoNs) {
+        while let Some((at, _)) = self.resolved.front()
+            && (now.since(*at) > REOPEN_WITHIN || self.resolved.len() > REMEMBERED)
+        {
+            let Some((at, subject)) = self.resolved.pop_front() else {
+                break;
+            };
+            if self
+                .entries
+                .get(&subject)
+                .is_some_and(|e| !Self::is_open(e) && e.finding.at == at)
+            {
+                self.entries.remove(&subject);
+            }
+        }
+        while let Some(finding) = self.shown.front()
+            && now.since(finding.at) > REOPEN_WITHIN
+        {
+            self.shown.pop_front();
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! The rules, and the order in which they see facts.
+//!
+//! The world takes a fact at once. The rules see it when the clock has passed it, in order of time,
+//! and their own deadlines fall due among the facts, each at its instant. So a verdict depends on
+//! what happened and when, never on how often the clock ticked.
+//!
+//! The clock is the last tick, or [`AHEAD`] before the newest event: facts that run further ahead
+//! than that are settled without waiting for a tick, which bounds the queue.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
+use std::time::Duration;
+
+use crate::book::{Book, Subject};
+use crate::finding::Kind;
+use crate::input::{
+    Counters, Input, Inspection, ListenerSample, Loss, LossCause, ProcessFact, QueueDrop,
+    Retransmit, SnapshotPhase, SnapshotScope, SynackRetransmit,
+};
+use crate::request::Request;
+use crate::settings::Settings;
+use crate::units::{MonoNs, Pid, SockId};
+use crate::world::World;
+
+mod accept_queue_overflow;
+mod close_wait_leak;
+mod drops;
+mod fin_retransmit;
+mod syn_queue_overflow;
+
+use close_wait_leak::CloseWaitLeak;
+use drops::Drops;
+use fin_retransmit::{Ending, FinRetransmit};
+
+/// Records of two CPUs reach the ring out of order by microseconds, a tick is late by 50 ms; a
+/// second is far beyond both.
+const AHEAD: Duration = Duration::from_secs(1);
+
+/// Snapshots cost half a second of CPU on a big host: losses that follow each other share one.
+const SNAPSHOT_EVERY: Duration = Duration::from_secs(5);
+
+/// A fact that waits for the clock.
+#[derive(Debug)]
+pub(crate) enum Fact {
+    Peek(Box<Inspection>),
+    LeftCloseWait(SockId),
+    Accepted(SockId),
+    Sent(SockId),
+    Fin(Box<Retransmit>),
+    FinEnded(SockId, Ending),
+    Sample(Box<ListenerSample>, Option<(MonoNs, Pid)>),
+    Counters(Box<Counters>),
+    QueueDrop(Box<QueueDrop>),
+    Synack(Box<SynackRetransmit>),
+    AcceptedFrom(SockId, Pid),
+    Descriptors(Pid),
+}
+
+/// A rule's appointment with itself.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    Suspect(SockId),
+    Minute(Subject),
+    Sample(Subject),
+    Fin(Subject),
+    Queue(Subject),
+    Attribute(u64),
+}
+
+/// What a rule may touch while it judges.
+pub(crate) struct Bench<'a> {
+    pub(crate) at: MonoNs,
+    pub(crate) world: &'a World,
+    pub(crate) settings: &'a Settings,
+    pub(crate) book: &'a mut Book,
+    pub(crate) timers: &'a mut Timers,
+    pub(crate) wishes: &'a mut Wishes,
+}
+
+/// Appointments, the earliest first.
+#[derive(Debug, Default)]
+pub(crate) struct Timers(BinaryHeap<Reverse<(MonoNs, Timer)>>);
+
+impl Timers {
+    pub(crate) fn set(&mut self, at: MonoNs, timer: Timer) {
+        self.0.push(Reverse((at, timer)));
+    }
+}
+
+/// What the rules would like to know, in the order of asking.
+#[derive(Debug, Default)]
+pub(crate) struct Wishes {
+    pub(crate) others: BTreeSet<Request>,
+    pub(crate) looks: std::collections::VecDeque<(SockId, bool)>,
+    pub(crate) evicted: u64,
+}
+
+/// All rules and their common clock.
+#[derive(Debug, Default)]
+pub(crate) struct Rules {
+    clock: MonoNs,
+    waiting: Vec<(MonoNs, Fact)>,
+    timers: Timers,
+    wishes: Wishes,
+    book: Book,
+    close_wait: CloseWaitLeak,
+    fin: FinRetransmit,
+    drops: Drops,
+    snapshot_asked: Option<MonoNs>,
+}
+
+impl Rules {
+    pub(crate) fn undecided(&self, now: MonoNs, settings: &Settings) -> usize {
+        self.close_wait.undecided(now, settings)
+    }
+
+    pub(crate) fn book(&self) -> &Book {
+        &self.book
+    }
+
+    pub(crate) fn book_mut(&mut self) -> &mut Book {
+        &mut self.book
+    }
+
+    /// Takes in a fact that the world already knows.
+    pub(crate) fn apply(
+        &mut self,
+        input: &Input,
+        world: &World,
+        settings: &Settings,
+        requests: &mut Vec<Request>,
+    ) {
+        match input {
+            Input::Transition(x) => {
+                self.close_wait.saw_transition(x, &mut self.waiting);
+                self.fin.saw_transition(x, &mut self.waiting);
+                self.drops.saw_transition(x, world);
+                self.settle_behind(x.at, world, settings);
+            }
+            Input::Accept(x) => {
+                if self.close_wait.suspects(x.key.sock) {
+                    self.waiting.push((x.at, Fact::Accepted(x.key.sock)));
+                }
+                if let Some((listener, _)) = world
+                    .socket(x.key.sock)
+                    .filter(|_| self.drops.watches_any())
+                    .and_then(|socket| world.listener_of(socket))
+                    .filter(|(listener, _)| self.drops.watches(*listener))
+                {
+                    self.waiting
+                        .push((x.at, Fact::AcceptedFrom(listener, x.pid)));
+                }
+                self.settle_behind(x.at, world, settings);
+            }
+            Input::Retransmit(x) => {
+                if x.state.awaits_fin_ack() {
+                    self.fin.saw_retransmit(x, &mut self.waiting);
+                } else if self.close_wait.suspects(x.key.sock) {
+                    self.waiting.push((x.at, Fact::Sent(x.key.sock)));
+                }
+                self.settle_behind(x.at, world, settings);
+            }
+            Input::SynackRetransmit(x) => {
+                self.drops.saw_synack(x);
+                self.waiting.push((x.at, Fact::Synack(Box::new(*x))));
+                self.settle_behind(x.at, world, settings);
+            }
+            Input::QueueDrop(x) => {
+                self.drops.saw_drop(x);
+                self.waiting.push((x.at, Fact::QueueDrop(Box::new(*x))));
+                self.settle_behind(x.at, world, settings);
+            }
+            Input::Destroy(x) => {
+                if self.close_wait.suspects(x.key.sock) {
+                    self.waiting.push((x.at, Fact::LeftCloseWait(x.key.sock)));
+                }
+                self.fin.saw_destroy(x, &mut self.waiting);
+            }
+            Input::Socket(x) => self.close_wait.saw_row(x, world, &mut self.timers),
+            Input::Snapshot(x) => {
+                if let SnapshotPhase::End { complete: true } = x.phase {
+                    self.close_wait.saw_snapshot(x, world, &mut self.waiting);
+                }
+                if x.phase == SnapshotPhase::Begin && x.scope == SnapshotScope::Descriptors {
+                    self.snapshot_asked = None;
+                }
+            }
+            Input::Inspection(x) => {
+                self.close_wait
+                    .saw_inspection(x, world, settings, &mut self.timers);
+                if self.close_wait.suspects(x.key.sock) {
+                    self.waiting.push((x.at, Fact::Peek(Box::new(x.clone()))));
+                }
+            }
+            Input::Listener(x) => {
+                self.drops.saw_sample(x);
+                let last_accept = world.socket(x.key.sock).and_then(|s| s.last_accept);
+                self.waiting
+                    .push((x.at, Fact::Sample(Box::new(x.clone()), last_accept)));
+            }
+            Input::Counters(x) => self.waiting.push((x.at, Fact::Counters(Box::new(*x)))),
+            Input::Process(ProcessFact::Descriptors { at, pid, .. }) => {
+                self.waiting.push((*at, Fact::Descriptors(*pid)));
+            }
+            Input::Process(_) | Input::Netns(_) | Input::Reset(_) => {}
+            Input::Loss(x) => self.lost(x, requests),
+            Input::Tick(x) => {
+                self.settle(x.at, world, settings);
+                self.ask(requests);
+            }
+        }
+    }
+
+    /// Settles what an event at `at` has left far behind.
+    fn settle_behind(&mut self, at: MonoNs, world: &World, settings: &Settings) {
+        let behind = at.minus(AHEAD);
+        // Not for every event: each settling sorts what waits.
+        if behind > self.clock.plus(AHEAD) {
+            self.settle(behind, world, settings);
+        }
+    }
+
+    fn lost(&mut self, x: &Loss, requests: &mut Vec<Request>) {
+        let blind = matches!(x.cause, LossCause::Ring | LossCause::Recursion);
+        let asked = self
+            .snapshot_asked
+            .is_some_and(|at| x.to.since(at) < SNAPSHOT_EVERY);
+        if blind && x.count > 0 && !asked {
+            self.snapshot_asked = Some(x.to);
+            requests.push(Request::Snapshot);
+        }
+    }
+
+    /// Hands out wishes, the dear ones in portions.
+    fn ask(&mut self, requests: &mut Vec<Request>) {
+        requests.extend(std::mem::take(&mut self.wishes.others));
+        let portion = self.wishes.looks.len().min(close_wait_leak::LOOKS_PER_TICK);
+        requests.extend(
+            self.wishes
+                .looks
+                .drain(..portion)
+                .map(|(sock, holders)| Request::Inspect { sock, holders }),
+        );
+    }
+
+    /// Evictions since the last call.
+    pub(crate) fn take_evicted(&mut self) -> u64 {
+        std::mem::take(&mut self.wishes.evicted)
+    }
+
+    /// Shows the rules everything up to `clock`, facts and appointments in order of time.
+    pub(crate) fn settle(&mut self, clock: MonoNs, world: &World, settings: &Settings) {
+        self.clock = self.clock.max(clock);
+        self.close_wait
+            .promote(self.clock, world, settings, &mut self.timers);
+        // Nearly sorted already; stable, so that facts of one instant keep their order.
+        self.waiting.sort_by_key(|(at, _)| *at);
+        let ripe = self.waiting.partition_point(|(at, _)| *at <= self.clock);
+        let rest = self.waiting.split_off(ripe);
+        let facts = std::mem::replace(&mut self.waiting, rest);
+        for (at, fact) in facts {
+            self.fall_due(at, false, world, settings);
+            self.see(at, fact, world, settings);
+        }
+        self.fall_due(self.clock, true, world, settings);
+        self.book.forget_before(self.clock);
+    }
+
+    /// Keeps the appointments before `until`, and at it when `inclusive`: at one instant facts come
+    /// before deadlines.
+    fn fall_due(&mut self, until: MonoNs, inclusive: bool, world: &World, settings: &Settings) {
+        let due = |at: MonoNs| at < until || (inclusive && at == until);
+        loop {
+            let timer = self.timers.0.peek().map(|Reverse((at, _))| *at);
+            let update = self.book.next_due();
+            match (timer, update) {
+                (Some(at), update) if due(at) && update.is_none_or(|other| at <= other) => {
+                    if let Some(Reverse((at, timer))) = self.timers.0.pop() {
+                        self.keep(at, timer, world, settings);
+                    }
+                }
+                (_, Some(at)) if due(at) => {
+                    if let Some(subject) = self.book.pop_due(at) {
+                        self.redraft(&subject, at, world, settings);
+                    }
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// Splits off what a rule may touch.
+    fn bench<'a>(
+        &'a mut self,
+        at: MonoNs,
+        world: &'a World,
+        settings: &'a Settings,
+    ) -> (
+        &'a mut CloseWaitLeak,
+        &'a mut FinRetransmit,
+        &'a mut Drops,
+        Bench<'a>,
+    ) {
+        (
+            &mut self.close_wait,
+            &mut self.fin,
+            &mut self.drops,
+            Bench {
+                at,
+                world,
+                settings,
+                book: &mut self.book,
+                timers: &mut self.timers,
+                wishes: &mut self.wishes,
+            },
+        )
+    }
+
+    fn see(&mut self, at: MonoNs, fact: Fact, world: &World, settings: &Settings) {
+        let (close_wait, fin, drops, mut bench) = self.bench(at, world, settings);
+        match fact {
+            Fact::Peek(x) => close_wait.peeked(&x, &mut bench),
+            Fact::LeftCloseWait(sock) => close_wait.left(sock, &mut bench),
+            Fact::Accepted(sock) => close_wait.accepted(sock, &mut bench),
+            Fact::Sent(sock) => close_wait.sent(sock, at),
+            Fact::Fin(x) => fin.retransmitted(&x, &mut bench),
+            Fact::FinEnded(sock, ending) => fin.ended(sock, ending, &mut bench),
+            Fact::Sample(x, last_accept) => {
+                close_wait.sampled(&x);
+                drops.sampled(&x, last_accept, &mut bench);
+            }
+            Fact::Counters(x) => drops.counted(&x, &mut bench),
+            Fact::QueueDrop(x) => drops.dropped(&x, &mut bench),
+            Fact::Synack(x) => drops.synack(&x, &mut bench),
+            Fact::AcceptedFrom(listener, pid) => drops.accepted(listener, pid, at),
+            Fact::Descriptors(pid) => {
+                close_wait.descriptors(pid, &mut bench);
+                drops.descriptors(pid, &mut bench);
+            }
+        }
+    }
+
+    fn keep(&mut self, at: MonoNs, timer: Timer, world: &World, settings: &Settings) {
+        let (close_wait, fin, drops, mut bench) = self.bench(at, world, settings);
+        match timer {
+            Timer::Suspect(sock) => close_wait.look(sock, &mut bench),
+            Timer::Minute(subject) => close_wait.minute(&subject, &mut bench),
+            Timer::Sample(subject) => close_wait.sample(&subject, &mut bench),
+            Timer::Fin(subject) => fin.review(&subject, &mut bench),
+            Timer::Queue(subject) => drops.review(&subject, &mut bench),
+            Timer::Attribute(number) => drops.attribute(number, &mut bench),
+        }
+    }
+
+    fn redraft(&mut self, subject: &Subject, at: MonoNs, world: &World, settings: &Settings) {
+        let (close_wait, fin, drops, mut bench) = self.bench(at, world, settings);
+        match subject.kind {
+            Kind::CloseWaitLeak => close_wait.redraft(subject, &mut bench),
+            Kind::FinRetransmit => fin.redraft(subject, &mut bench),
+            Kind::AcceptQueueOverflow | Kind::SynQueueOverflow => {
+                drops.redraft(subject, &mut bench);
+            }
+        }
+    }
+
+    /// Enters the final numbers of every open finding.
+    pub(crate) fn finish(&mut self, at: MonoNs, world: &World, settings: &Settings) {
+        self.settle(at, world, settings);
+        for subject in self.book.open_subjects() {
+            self.redraft(&subject, at, world, settings);
+        }
+    }
+}

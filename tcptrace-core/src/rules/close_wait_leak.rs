@@ -1,0 +1,410 @@
+//! `close_wait_leak`: reached CLOSE_WAIT and never left. The peer sent its FIN, our side never did.
+//!
+//! A socket becomes a suspect when it stays longer than a moment. Looks at it (peeks) come back as
+//! inspections; `suspect` says what they prove, `convict` which finding that is, `group` how bad it
+//! is, and this file keeps who is suspected and asks for looks.
+//!
+//! On confidence: of `not_watched` it is exact that nobody waits on the socket (three looks over
+//! two seconds), but the finding says that it was forgotten, which is inferred; the finding is
+//! `likely`. A finding is no surer than its least sure socket.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use crate::book::{Program, Subject};
+use crate::finding::{Cause, CloseWaitEvidence, Provenance};
+use crate::input::{Context, Inspection, ListenerSample, SnapshotMark, SocketRow, Transition};
+use crate::request::Request;
+use crate::rules::{Bench, Fact, Timer, Timers};
+use crate::settings::Settings;
+use crate::tcp::TcpState;
+use crate::units::{MonoNs, Pid, SockId};
+use crate::world::World;
+
+mod convict;
+mod group;
+mod suspect;
+
+use group::{AGAIN, Group, MINUTE};
+use suspect::{Answer, Suspect};
+
+/// Looks per tick: 33 ms of CPU at 2 µs each, and 100,000 sockets in two seconds of ticks.
+pub(crate) const LOOKS_PER_TICK: usize = 16_384;
+
+/// A connection that closes properly leaves CLOSE_WAIT within milliseconds; remembering only those
+/// that stay keeps the rule off the hot path.
+const STAYS: Duration = Duration::from_secs(1);
+
+/// Of a finding so many are looked at again and again: enough to see a change of cause.
+const AGAIN_SOCKETS: usize = 64;
+
+/// Looks that wait for a tick. A suspect that finds no room asks again a second later.
+const LOOKS_WAITING: usize = 262_144;
+
+/// Looks remembered as evidence for suspects that may be convicted by them.
+const LOOKS_REMEMBERED: usize = 4096;
+
+/// A scan of every descriptor costs 75 ms on a host with 100,000: looks within this time share one.
+const SCAN_EVERY: Duration = Duration::from_secs(5);
+
+/// Just entered CLOSE_WAIT.
+#[derive(Clone, Copy, Debug)]
+struct Fresh {
+    at: MonoNs,
+    sock: SockId,
+    unread_at_fin: Option<u32>,
+}
+
+/// The rule.
+#[derive(Debug, Default)]
+pub(crate) struct CloseWaitLeak {
+    fresh: VecDeque<Fresh>,
+    suspects: BTreeMap<SockId, Suspect>,
+    groups: BTreeMap<Subject, Group>,
+    /// Owners whose remotes are told as one.
+    rolled_up: BTreeSet<(Option<Cause>, Program)>,
+    /// Whether somebody waits on a listener, by its last sample.
+    watched: BTreeMap<SockId, bool>,
+    last_scan: Option<MonoNs>,
+    /// What the last look at a suspect saw.
+    looks: BTreeMap<SockId, CloseWaitEvidence>,
+}
+
+/// What a socket must have stayed, under these settings, to be a suspect.
+fn stays(settings: &Settings) -> Duration {
+    STAYS.min(settings.close_wait_after / 4)
+}
+
+impl CloseWaitLeak {
+    pub(crate) fn suspects(&self, sock: SockId) -> bool {
+        !self.suspects.is_empty() && self.suspects.contains_key(&sock)
+    }
+
+    /// Suspects that are old enough for a verdict and wait only for another look.
+    pub(crate) fn undecided(&self, now: MonoNs, settings: &Settings) -> usize {
+        let due = |suspect: &&Suspect| {
+            suspect.subject.is_none() && now.since(suspect.entered) >= settings.close_wait_after
+        };
+        self.suspects.values().filter(due).count()
+    }
+
+    // Facts as they arrive: who is suspected.
+
+    pub(crate) fn saw_transition(&mut self, x: &Transition, waiting: &mut Vec<(MonoNs, Fact)>) {
+        if x.to == TcpState::CloseWait {
+            self.fresh.push_back(Fresh {
+                at: x.at,
+                sock: x.key.sock,
+                unread_at_fin: x.unread.filter(|_| x.context == Context::Interrupt),
+            });
+        } else if x.from == TcpState::CloseWait && self.suspects(x.key.sock) {
+            waiting.push((x.at, Fact::LeftCloseWait(x.key.sock)));
+        }
+    }
+
+    /// Makes suspects of those who stayed.
+    pub(crate) fn promote(
+        &mut self,
+        clock: MonoNs,
+        world: &World,
+        settings: &Settings,
+        timers: &mut Timers,
+    ) {
+        while let Some(fresh) = self.fresh.front().copied()
+            && fresh.at.plus(stays(settings)) <= clock
+        {
+            self.fresh.pop_front();
+            let stayed = world.is_live(fresh.sock)
+                && world.socket(fresh.sock).is_some_and(|socket| {
+                    socket.state == TcpState::CloseWait && socket.since == fresh.at
+                });
+            if stayed && !self.suspects.contains_key(&fresh.sock) {
+                let look = fresh.at.plus(stays(settings));
+                self.suspect(
+                    fresh.sock,
+                    Suspect::new(fresh.at, false, fresh.unread_at_fin),
+                    look,
+                    timers,
+                );
+            }
+        }
+    }
+
+    fn suspect(&mut self, sock: SockId, mut suspect: Suspect, look: MonoNs, timers: &mut Timers) {
+        suspect.next = look;
+        timers.set(look, Timer::Suspect(sock));
+        self.suspects.insert(sock, suspect);
+    }
+
+    /// A snapshot's row in CLOSE_WAIT has been there for a while.
+    pub(crate) fn saw_row(&mut self, x: &SocketRow, world: &World, timers: &mut Timers) {
+        if x.state != TcpState::CloseWait || self.suspects.contains_key(&x.key.sock) {
+            return;
+        }
+        let Some(socket) = world.socket(x.key.sock) else {
+            return;
+        };
+        if socket.state == TcpState::CloseWait && socket.since_is_lower_bound {
+            let mut suspect = Suspect::new(socket.since, true, None);
+            if !x.has_socket && !x.dead {
+                suspect.found_queued(x.at, x.unread.unwrap_or_default());
+            }
+            self.suspect(x.key.sock, suspect, x.at, timers);
+        }
+    }
+
+    /// A look that nobody asked for, at a socket that has only just entered.
+    pub(crate) fn saw_inspection(
+        &mut self,
+        x: &Inspection,
+        world: &World,
+        settings: &Settings,
+        timers: &mut Timers,
+    ) {
+        if x.state != TcpState::CloseWait || self.suspects.contains_key(&x.key.sock) {
+            return;
+        }
+        let Some(socket) = world
+            .socket(x.key.sock)
+            .filter(|socket| socket.state == TcpState::CloseWait)
+        else {
+            return;
+        };
+        let fresh = self.fresh.iter().rev().find(|f| f.sock == x.key.sock);
+        let unread_at_fin = fresh.and_then(|f| f.unread_at_fin);
+        let suspect = Suspect::new(socket.since, socket.since_is_lower_bound, unread_at_fin);
+        let look = socket.since.plus(stays(settings)).max(x.at);
+        self.suspect(x.key.sock, suspect, look, timers);
+    }
+
+    /// A complete snapshot may have removed sockets whose end was lost.
+    pub(crate) fn saw_snapshot(
+        &self,
+        x: &SnapshotMark,
+        world: &World,
+        waiting: &mut Vec<(MonoNs, Fact)>,
+    ) {
+        for sock in self.suspects.keys() {
+            if !world.is_live(*sock) {
+                waiting.push((x.at, Fact::LeftCloseWait(*sock)));
+            }
+        }
+    }
+
+    // Facts in order of time: what becomes of them.
+
+    /// The appointment with a suspect: judge what is known, or look.
+    pub(crate) fn look(&mut self, sock: SockId, bench: &mut Bench<'_>) {
+        let Some(suspect) = self.suspects.get(&sock) else {
+            return;
+        };
+        if suspect.next != bench.at || suspect.subject.is_some() {
+            return;
+        }
+        // Evicted from a full world: nothing more will be heard of it.
+        if !bench.world.is_live(sock) && bench.world.socket(sock).is_none() {
+            self.left(sock, bench);
+            return;
+        }
+        self.judge(sock, bench);
+        let Some(suspect) = self.suspects.get(&sock) else {
+            return;
+        };
+        if suspect.subject.is_none() {
+            let holders = suspect.wants_holders();
+            self.wish(sock, holders, bench);
+        }
+    }
+
+    fn wish(&mut self, sock: SockId, holders: bool, bench: &mut Bench<'_>) {
+        let scan = holders
+            && self
+                .last_scan
+                .is_none_or(|at| at == bench.at || bench.at.since(at) >= SCAN_EVERY);
+        if scan {
+            self.last_scan = Some(bench.at);
+        }
+        if bench.wishes.looks.len() < LOOKS_WAITING {
+            bench.wishes.looks.push_back((sock, scan));
+        }
+    }
+
+    pub(crate) fn peeked(&mut self, x: &Inspection, bench: &mut Bench<'_>) {
+        let Some(suspect) = self.suspects.get_mut(&x.key.sock) else {
+            return;
+        };
+        // The transition that says so is on its way.
+        if x.state != TcpState::CloseWait {
+            return;
+        }
+        suspect.learn(x);
+        self.remember(x, bench);
+        self.judge(x.key.sock, bench);
+    }
+
+    /// Keeps what a look saw, as evidence.
+    fn remember(&mut self, x: &Inspection, bench: &Bench<'_>) {
+        let sock = x.key.sock;
+        let waiters = x.waiters.clone().unwrap_or_default();
+        let holders = bench.world.socket(sock).map(|s| s.holders.clone());
+        let look = CloseWaitEvidence {
+            unread: Some(x.unread),
+            epoll: waiters.epoll,
+            polling: waiters.polling,
+            blocked: waiters.blocked,
+            holders: holders.unwrap_or_default(),
+            holders_complete: x.holders.as_ref().is_some_and(|scan| scan.complete),
+            threads: x.threads.clone(),
+            ..CloseWaitEvidence::default()
+        };
+        let convicted = self
+            .suspects
+            .get(&sock)
+            .and_then(|suspect| suspect.subject.as_ref())
+            .and_then(|subject| self.groups.get_mut(subject));
+        match convicted {
+            None => {
+                self.looks.insert(sock, look);
+                if self.looks.len() > LOOKS_REMEMBERED {
+                    self.looks.pop_first();
+                }
+            }
+            Some(group) => {
+                let oldest = group.members.first().is_some_and(|(_, id)| *id == sock);
+                if oldest || group.proof.is_none() {
+                    group.proof = Some((sock, look));
+                }
+            }
+        }
+    }
+
+    pub(crate) fn accepted(&mut self, sock: SockId, bench: &mut Bench<'_>) {
+        if let Some(suspect) = self.suspects.get_mut(&sock)
+            && suspect.queued()
+        {
+            suspect.unsettle();
+            self.leave_group(sock, bench);
+            self.meet(sock, bench.at, bench);
+        }
+    }
+
+    pub(crate) fn sent(&mut self, sock: SockId, at: MonoNs) {
+        if let Some(suspect) = self.suspects.get_mut(&sock) {
+            suspect.sent(at);
+        }
+    }
+
+    pub(crate) fn left(&mut self, sock: SockId, bench: &mut Bench<'_>) {
+        self.leave_group(sock, bench);
+        self.suspects.remove(&sock);
+        self.looks.remove(&sock);
+    }
+
+    pub(crate) fn sampled(&mut self, x: &ListenerSample) {
+        if let Some(waiters) = &x.waiters {
+            self.watched.insert(x.key.sock, !waiters.is_empty());
+            // Listeners come and go; only those asked about lately matter.
+            if self.watched.len() > crate::rules::drops::LISTENERS {
+                self.watched.pop_first();
+            }
+        }
+    }
+
+    pub(crate) fn descriptors(&mut self, pid: Pid, bench: &mut Bench<'_>) {
+        let concerned: Vec<Subject> = self
+            .groups
+            .iter()
+            .filter(|(_, group)| {
+                group
+                    .largest()
+                    .is_some_and(|(owner, _)| owner.process.pid == pid)
+            })
+            .map(|(subject, _)| subject.clone())
+            .collect();
+        for subject in concerned {
+            self.tell(&subject, bench);
+        }
+    }
+
+    fn judge(&mut self, sock: SockId, bench: &mut Bench<'_>) {
+        let Some(suspect) = self.suspects.get(&sock) else {
+            return;
+        };
+        let socket = bench.world.socket(sock);
+        let acceptor = socket
+            .and_then(|s| s.owner.as_ref())
+            .filter(|owner| owner.provenance == Provenance::Accept)
+            .map(|owner| owner.process.pid);
+        let lost = bench.world.lost_after(suspect.entered);
+        match suspect.judge(bench.at, bench.settings, acceptor, lost) {
+            Answer::Guilty(verdict) => self.convict(sock, verdict, bench),
+            Answer::InUse { until } => {
+                self.leave_group(sock, bench);
+                self.meet(
+                    sock,
+                    until.max(bench.at.plus(Duration::from_millis(1))),
+                    bench,
+                );
+            }
+            Answer::TooEarly => {
+                if suspect.subject.is_none() {
+                    let at = suspect.appointment(bench.at, bench.settings);
+                    self.meet(sock, at, bench);
+                }
+            }
+        }
+    }
+
+    fn meet(&mut self, sock: SockId, at: MonoNs, bench: &mut Bench<'_>) {
+        if let Some(suspect) = self.suspects.get_mut(&sock)
+            && suspect.next != at
+        {
+            suspect.next = at;
+            bench.timers.set(at, Timer::Suspect(sock));
+        }
+    }
+
+    pub(crate) fn minute(&mut self, subject: &Subject, bench: &mut Bench<'_>) {
+        if let Some(group) = self.groups.get_mut(subject) {
+            if group.next_minute != bench.at {
+                return;
+            }
+            group.minute();
+            group.next_minute = bench.at.plus(MINUTE);
+            bench
+                .timers
+                .set(group.next_minute, Timer::Minute(subject.clone()));
+            self.tell(subject, bench);
+        }
+    }
+
+    /// Looks again at some of a finding, and at the descriptors of its largest holder.
+    pub(crate) fn sample(&mut self, subject: &Subject, bench: &mut Bench<'_>) {
+        let Some(group) = self
+            .groups
+            .get_mut(subject)
+            .filter(|group| group.next_sample == bench.at)
+        else {
+            return;
+        };
+        group.next_sample = bench.at.plus(AGAIN);
+        bench
+            .timers
+            .set(group.next_sample, Timer::Sample(subject.clone()));
+        let socks: Vec<SockId> = group
+            .members
+            .iter()
+            .take(AGAIN_SOCKETS)
+            .map(|(_, sock)| *sock)
+            .collect();
+        if let Some((owner, _)) = group.largest() {
+            let pid = owner.process.pid;
+            bench.wishes.others.insert(Request::Descriptors(pid));
+        }
+        for (at, sock) in socks.into_iter().enumerate() {
+            let unknown = self.suspects.get(&sock).is_some_and(Suspect::wants_holders);
+            // The first one's holders are shown; they may change.
+            self.wish(sock, unknown || at == 0, bench);
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The sockets of one finding: who holds them, how their number grows, how bad that is.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use crate::book::{Draft, Gist};
+use crate::finding::{Cause, CloseWaitEvidence, Confidence, Evidence, Owner, Severity};
+use crate::rules::Bench;
+use crate::units::{MonoNs, Pid, SockId};
+
+/// Sockets that make it a warning: one may be an accident, ten are a habit. It falls back below
+/// half of that, so that a count around the threshold does not flap.
+const WARNING_SOCKETS: u64 = 10;
+
+/// Growth in so many one-minute windows in a row is a leak, however small.
+const GROWING_WINDOWS: u32 = 3;
+
+/// Percent of the descriptor limit that is critical: the rest goes in a burst. Falls back at 75.
+const CRITICAL_DESCRIPTORS_PERCENT: u64 = 80;
+const RELAXED_DESCRIPTORS_PERCENT: u64 = 75;
+
+/// Exhaustion so near is an incident already.
+const EXHAUSTION_WITHIN_MINUTES: f64 = 30.0;
+
+/// Named in a finding.
+const SAMPLES: usize = 8;
+const PROCESSES: usize = 8;
+
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
+
+/// How often known leaks are looked at again, for evidence that changes.
+pub(super) const AGAIN: Duration = Duration::from_secs(10);
+
+/// The sockets of one finding.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) members: BTreeSet<(MonoNs, SockId)>,
+    by_process: BTreeMap<Pid, (Owner, u64)>,
+    /// Members whose verdict is exact, and likely; the others are unknown.
+    exact: u64,
+    likely: u64,
+    pub(super) proof: Option<(SockId, CloseWaitEvidence)>,
+    /// Count at the end of each of the last minutes, the newest last.
+    minutes: VecDeque<u64>,
+    growing: u32,
+    severity: Severity,
+    /// The appointments in force; older ones, of a finding that resolved and reopened, are void.
+    pub(super) next_minute: MonoNs,
+    pub(super) next_sample: MonoNs,
+}
+
+impl Group {
+    pub(super) fn new(at: MonoNs) -> Self {
+        Self {
+            members: BTreeSet::new(),
+            by_process: BTreeMap::new(),
+            exact: 0,
+            likely: 0,
+            proof: None,
+            minutes: VecDeque::from([1]),
+            growing: 0,
+            severity: Severity::Info,
+            next_minute: at.plus(MINUTE),
+            next_sample: at.plus(AGAIN),
+        }
+    }
+
+    pub(super) fn add(
+        &mut self,
+        member: (MonoNs, SockId),
+        confidence: Confidence,
+        owner: Option<Owner>,
+    ) {
+        self.members.insert(member);
+        match confidence {
+            Confidence::Exact => self.exact += 1,
+            Confidence::Likely => self.likely += 1,
+            Confidence::Unknown => {}
+        }
+        if let Some(owner) = owner {
+            let pid = owner.process.pid;
+            self.by_process.entry(pid).or_insert((owner, 0)).1 += 1;
+        }
+    }
+
+    pub(super) fn remove(
+        &mut self,
+        member: (MonoNs, SockId),
+        confidence: Confidence,
+        owner: Option<Pid>,
+    ) {
+        self.members.remove(&member);
+        match confidence {
+            Confidence::Exact => self.exact -= 1,
+            Confidence::Likely => self.likely -= 1,
+            Confidence::Unknown => {}
+        }
+        if let Some(pid) = owner
+            && let Some(entry) = self.by_process.get_mut(&pid)
+        {
+            entry.1 -= 1;
+            if entry.1 == 0 {
+                self.by_process.remove(&pid);
+            }
+        }
+        if self.proof.as_ref().is_some_and(|(of, _)| *of == member.1) {
+            self.proof = None;
+        }
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.members.len() as u64
+    }
+
+    /// A minute is over.
+    pub(super) fn minute(&mut self) {
+        let count = self.count();
+        let grew = self.minutes.back().is_some_and(|before| count > *before);
+        self.growing = if grew { self.growing + 1 } else { 0 };
+        if self.minutes.len() > GROWING_WINDOWS as usize {
+            self.minutes.pop_front();
+        }
+        self.minutes.push_back(count);
+    }
+
+    /// Sockets per minute over the last three full minutes, when it grows.
+    fn growth(&self) -> Option<f64> {
+        let windows = self.minutes.len().checked_sub(1).filter(|n| *n > 0)?;
+        let (first, last) = (*self.minutes.front()?, *self.minutes.back()?);
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "counts of sockets are far below 2^52"
+        )]
+        (last > first).then(|| (last - first) as f64 / windows as f64)
+    }
+
+    /// The holder of the most sockets; of equals the one with the lowest pid.
+    pub(super) fn largest(&self) -> Option<&(Owner, u64)> {
+        self.by_process
+            .values()
+            .rev()
+            .max_by_key(|(_, count)| *count)
+    }
+
+    pub(super) fn descriptors(&self, bench: &Bench<'_>) -> Option<(u64, u64)> {
+        let (owner, _) = self.largest()?;
+        bench.world.process(owner.process.pid)?.descriptors
+    }
+
+    fn judge_severity(&mut self, cause: Option<Cause>, bench: &Bench<'_>) -> Severity {
+        let count = self.count();
+        let was = self.severity;
+        let warning = count >= WARNING_SOCKETS
+            || (was >= Severity::Warning && count >= WARNING_SOCKETS / 2)
+            || self.growing >= GROWING_WINDOWS;
+        // A connection in the accept queue has no descriptor yet.
+        let critical = cause != Some(Cause::NeverAccepted)
+            && self.descriptors(bench).is_some_and(|(open, limit)| {
+                let percent = match was {
+                    Severity::Critical => RELAXED_DESCRIPTORS_PERCENT,
+                    _ => CRITICAL_DESCRIPTORS_PERCENT,
+                };
+                open.saturating_mul(100) >= limit.saturating_mul(percent)
+                    || self.exhausted_soon(open, limit)
+            });
+        self.severity = match (critical, warning) {
+            (true, _) => Severity::Critical,
+            (_, true) => Severity::Warning,
+            _ => Severity::Info,
+        };
+        self.severity
+    }
+
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "descriptor counts are far below 2^52"
+    )]
+    fn exhausted_soon(&self, open: u64, limit: u64) -> bool {
+        if self.growing < GROWING_WINDOWS {
+            return false;
+        }
+        let share = self
+            .largest()
+            .map_or(1.0, |(_, n)| *n as f64 / self.count().max(1) as f64);
+        self.growth().is_some_and(|growth| {
+            limit.saturating_sub(open) as f64 <= growth * share * EXHAUSTION_WITHIN_MINUTES
+        })
+    }
+
+    /// What the finding amounts to now.
+    pub(super) fn gist(&mut self, cause: Option<Cause>, bench: &Bench<'_>) -> Gist {
+        Gist {
+            count: self.count(),
+            cause,
+            severity: self.judge_severity(cause, bench),
+            // No stronger than its weakest member.
+            confidence: match (self.count() - self.exact - self.likely, self.likely) {
+                (0, 0) => Confidence::Exact,
+                (0, _) => Confidence::Likely,
+                _ => Confidence::Unknown,
+            },
+        }
+    }
+
+    pub(super) fn draft(&mut self, cause: Option<Cause>, bench: &Bench<'_>) -> Draft {
+        let gist = self.gist(cause, bench);
+        let oldest = self.members.first().map_or(bench.at, |(since, _)| *since);
+        let mut proof = self
+            .proof
+            .as_ref()
+            .map(|(_, proof)| proof.clone())
+            .unwrap_or_default();
+        proof.oldest_age = bench.at.since(oldest);
+        proof.descriptors = self.descriptors(bench);
+        let mut processes: Vec<(Owner, u64)> = self.by_process.values().cloned().collect();
+        // Stable: equals stay in the order of pids.
+        processes.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        processes.truncate(PROCESSES);
+        let mut samples: Vec<_> = self
+            .members
+            .iter()
+            .take(SAMPLES)
+            .filter_map(|(_, sock)| bench.world.socket(*sock))
+            .map(|socket| socket.key)
+            .collect();
+        samples.sort_by_key(|key| key.sock);
+        Draft {
+            gist,
+            process: processes.first().map(|(owner, _)| owner.clone()),
+            processes,
+            since: oldest,
+            growth_per_minute: self.growth(),
+            samples,
+            evidence: Evidence::CloseWait(proof),
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! One socket in CLOSE_WAIT: what looks at it have shown, and what that proves.
+//!
+//! Invariant: `judge` is a pure function of what was seen up to its instant.
+
+use std::time::Duration;
+
+use crate::book::Subject;
+use crate::finding::{Cause, Confidence};
+use crate::input::{Inspection, Waiters};
+use crate::settings::Settings;
+use crate::units::{MonoNs, Pid};
+
+/// A client that gave up is not coming back; ten seconds in the accept queue after its FIN is
+/// beyond any accept loop that works.
+pub(super) const NEVER_ACCEPTED_AFTER: Duration = Duration::from_secs(10);
+
+/// Empty wait queues that prove that nobody waits: a poll or select server has an empty queue
+/// between two calls, but not three times over two seconds.
+const EMPTY_PEEKS: u32 = 3;
+const EMPTY_OVER: Duration = Duration::from_secs(2);
+
+/// A look ahead of the deadline, so that the verdict can fall on it.
+const AHEAD: Duration = Duration::from_millis(500);
+
+/// A deadline may use a look at most this old; an older one might no longer be true.
+const FRESH: Duration = Duration::from_secs(2);
+
+/// The last answer of a request and its acknowledgement may follow the peer's FIN this closely
+/// without being a half-close in use; also covers the kernel's jiffy clock.
+const AFTERMATH: Duration = Duration::from_secs(1);
+
+/// When a look did not suffice (a torn wait queue), the next one.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Who waits on the socket, as far as the verdict minds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waiting {
+    /// The wait queue changed under the walk.
+    Torn,
+    Nobody,
+    Somebody,
+    /// Only entries of an unknown kind: io_uring, a kernel user.
+    Unrecognised,
+}
+
+impl Waiting {
+    fn of(waiters: Option<&Waiters>) -> Self {
+        match waiters {
+            None => Self::Torn,
+            Some(w) if w.is_empty() => Self::Nobody,
+            Some(w) if w.epoll.is_empty() && w.polling == 0 && w.blocked == 0 => Self::Unrecognised,
+            Some(_) => Self::Somebody,
+        }
+    }
+}
+
+/// The last look.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peek {
+    at: MonoNs,
+    unread: u32,
+    unacked: u32,
+    bytes_acked: u64,
+    has_socket: bool,
+    dead: bool,
+    special_reader: bool,
+    waiting: Waiting,
+}
+
+/// Which processes hold the socket, by the last scan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    Unknown,
+    Nobody,
+    One(Pid),
+    Several,
+}
+
+/// What is wrong with a socket, and how sure that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Verdict {
+    pub(super) cause: Option<Cause>,
+    pub(super) confidence: Confidence,
+    pub(super) inference: Option<&'static str>,
+}
+
+/// The three answers of the rule, and the reason to look again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Guilty(Verdict),
+    /// A half-close in use: fine until it has been quiet for the whole window.
+    InUse {
+        until: MonoNs,
+    },
+    TooEarly,
+}
+
+/// A socket that stays in CLOSE_WAIT.
+#[derive(Debug)]
+pub(super) struct Suspect {
+    pub(super) entered: MonoNs,
+    pub(super) lower_bound: bool,
+    /// Unread bytes when the FIN arrived, told from softirq.
+    pub(super) unread_at_fin: Option<u32>,
+    pub(super) peeks: u32,
+    peek: Option<Peek>,
+    /// Since when looks have shown the send side unmoved.
+    still_since: MonoNs,
+    /// When it was last seen to send, or its send queue to move.
+    moved_at: MonoNs,
+    empty_since: MonoNs,
+    empty_peeks: u32,
+    file_refs: Option<u32>,
+    file_refs_dropped: bool,
+    pub(super) held: Held,
+    pub(super) verdict: Option<Verdict>,
+    pub(super) subject: Option<Subject>,
+    pub(super) owner: Option<Pid>,
+    /// The appointment in force; older ones are void.
+    pub(super) next: MonoNs,
+}
+
+impl Suspect {
+    pub(super) fn new(entered: MonoNs, lower_bound: bool, unread_at_fin: Option<u32>) -> Self {
+        Self {
+            entered,
+            lower_bound,
+            unread_at_fin,
+            peeks: 0,
+            peek: None,
+            still_since: MonoNs(u64::MAX),
+            moved_at: MonoNs(0),
+            empty_since: MonoNs(u64::MAX),
+            empty_peeks: 0,
+            file_refs: None,
+            file_refs_dropped: false,
+            held: Held::Unknown,
+            verdict: None,
+            subject: None,
+            owner: None,
+            next: MonoNs(u64::MAX),
+        }
+    }
+
+    fn queue_deadline(&self, settings: &Settings) -> MonoNs {
+        self.entered
+            .plus(settings.close_wait_after.min(NEVER_ACCEPTED_AFTER))
+    }
+
+    fn deadline(&self, settings: &Settings) -> MonoNs {
+        self.entered.plus(settings.close_wait_after)
+    }
+
+    pub(super) fn queued(&self) -> bool {
+        self.peek.is_some_and(|p| !p.has_socket && !p.dead)
+    }
+
+    /// Whether the next look should also tell who holds it.
+    pub(super) fn wants_holders(&self) -> bool {
+        self.held == Held::Unknown && !self.queued()
+    }
+
+    pub(super) fn unread(&self) -> Option<u32> {
+        self.peek.map(|p| p.unread)
+    }
+
+    /// The application sent: a half-close in use.
+    pub(super) fn sent(&mut self, at: MonoNs) {
+        self.moved_at = self.moved_at.max(at);
+    }
+
+    /// Somebody took it from the accept queue: what the last look saw is past.
+    pub(super) fn unsettle(&mut self) {
+        self.peek = None;
+        self.still_since = MonoNs(u64::MAX);
+        self.empty_peeks = 0;
+    }
+
+    /// A snapshot's row shows it in an accept queue, which needs no second look.
+    pub(super) fn found_queued(&mut self, at: MonoNs, unread: u32) {
+        self.peek = Some(Peek {
+            at,
+            unread,
+            unacked: 0,
+            bytes_acked: 0,
+            has_socket: false,
+            dead: false,
+            special_reader: false,
+            waiting: Waiting::Torn,
+        });
+    }
+
+    /// Takes in a look.
+    pub(super) fn learn(&mut self, x: &Inspection) {
+        let waiting = Waiting::of(x.waiters.as_ref());
+        let moved = self
+            .peek
+            .is_some_and(|p| p.bytes_acked != x.bytes_acked || p.unacked != x.unacked);
+        if moved && self.peeks > 0 {
+            self.still_since = x.at;
+            self.moved_at = x.at;
+        }
+        // Nothing arrived since, so nothing was acknowledged since.
+        let silent_since = x.idle.map_or(x.at, |idle| x.at.minus(idle));
+        self.still_since = self.still_since.min(silent_since);
+        if self.lower_bound && self.peeks == 0 && x.idle.is_some() {
+            self.entered = self.entered.min(silent_since);
+        }
+        match waiting {
+            Waiting::Nobody if x.unread > 0 => {
+                if self.empty_peeks == 0 {
+                    self.empty_since = x.at;
+                }
+                self.empty_peeks += 1;
+            }
+            Waiting::Torn => {}
+            _ => self.empty_peeks = 0,
+        }
+        if let (Some(before), Some(now)) = (self.file_refs, x.file_refs)
+            && now < before
+            && waiting == Waiting::Nobody
+        {
+            self.file_refs_dropped = true;
+        }
+        // A blocked thread holds a reference of its own; only a free socket's count compares.
+        if waiting == Waiting::Nobody {
+            self.file_refs = x.file_refs.or(self.file_refs);
+        }
+        if let Some(scan) = &x.holders {
+            let mut pids = scan.holders.iter().map(|h| h.pid);
+            self.held = match pids.next() {
+                None if scan.complete && x.has_socket => Held::Nobody,
+                None => Held::Unknown,
+                Some(first) if pids.all(|pid| pid == first) => Held::One(first),
+                Some(_) => Held::Several,
+            };
+        }
+        self.peeks = self.peeks.saturating_add(1);
+        self.peek = Some(Peek {
+            at: x.at,
+            unread: x.unread,
+            unacked: x.unacked,
+            bytes_acked: x.bytes_acked,
+            has_socket: x.has_socket,
+            dead: x.dead,
+            special_reader: x.special_reader,
+            waiting,
+        });
+    }
+
+    /// What is proved at `at`. First match wins, in the order of the catalogue. `acceptor` is who
+    /// took it from the accept queue; `lost` says that facts were lost while it was in CLOSE_WAIT.
+    pub(super) fn judge(
+        &self,
+        at: MonoNs,
+        settings: &Settings,
+        acceptor: Option<Pid>,
+        lost: bool,
+    ) -> Answer {
+        let Some(peek) = self.peek.filter(|p| at.since(p.at) <= FRESH) else {
+            return Answer::TooEarly;
+        };
+        let queued = !peek.has_socket && !peek.dead;
+        if queued {
+            // The look itself shows it in the queue: no loss can make that untrue.
+            return if at >= self.queue_deadline(settings) {
+                exact(Cause::NeverAccepted)
+            } else {
+                Answer::TooEarly
+            };
+        }
+        if at < self.deadline(settings) {
+            return Answer::TooEarly;
+        }
+        if self.held == Held::Nobody {
+            return at_most(exact(Cause::NoHolder), lost);
+        }
+        if peek.special_reader {
+            return Answer::Guilty(Verdict {
+                cause: None,
+                confidence: Confidence::Unknown,
+                inference: Some(
+                    "its reader is kTLS, sockmap, MPTCP or the kernel: the sequence numbers do \
+                     not tell what the application saw",
+                ),
+            });
+        }
+        let window = settings.close_wait_after;
+        let quiet_by = MonoNs(self.entered.0.max(at.minus(window).0)).plus(AFTERMATH);
+        let still_since = self.still_since.max(self.moved_at);
+        if still_since > quiet_by {
+            return Answer::InUse {
+                until: still_since.plus(window),
+            };
+        }
+        let answer = match (peek.unread, peek.waiting) {
+            (0, _) => self.read_to_the_end(),
+            (_, Waiting::Somebody) => exact(Cause::EofUnread),
+            (_, Waiting::Unrecognised) => likely(
+                Cause::EofUnread,
+                "something waits on it that is neither epoll, poll nor a blocked thread \
+                 (io_uring, or a kernel user)",
+            ),
+            (_, Waiting::Torn) => Answer::TooEarly,
+            (_, Waiting::Nobody) => self.unwatched(peek.at, acceptor),
+        };
+        at_most(answer, lost)
+    }
+
+    fn unwatched(&self, at: MonoNs, acceptor: Option<Pid>) -> Answer {
+        if self.empty_peeks < EMPTY_PEEKS || at.since(self.empty_since) < EMPTY_OVER {
+            return Answer::TooEarly;
+        }
+        match (self.held, acceptor) {
+            (Held::One(holder), Some(acceptor)) if holder != acceptor => likely(
+                Cause::SharedFd,
+                "nobody waits on it, and its only holder is not the process that accepted it",
+            ),
+            _ => likely(
+                Cause::NotWatched,
+                "that nobody waits on it is exact; that it was forgotten is inferred, its thread \
+                 may be blocked elsewhere",
+            ),
+        }
+    }
+
+    fn read_to_the_end(&self) -> Answer {
+        match (self.held, self.unread_at_fin) {
+            (Held::Several, _) => exact(Cause::SharedFd),
+            _ if self.file_refs_dropped => likely(
+                Cause::SharedFd,
+                "a copy of the descriptor was closed while it was in CLOSE_WAIT, another lives",
+            ),
+            // Only the FIN was unread when it arrived, and now it is read: a read returned 0.
+            (_, Some(1)) => exact(Cause::EofReadNotClosed),
+            (_, Some(_)) => likely(
+                Cause::EofReadNotClosed,
+                "the read that took the last data took the FIN with it; whether a read returned 0 \
+                 was not seen",
+            ),
+            (_, None) => likely(
+                Cause::EofReadNotClosed,
+                "the FIN arrived before the tracer could see it; a forked child may have closed a \
+                 copy of the descriptor",
+            ),
+        }
+    }
+
+    /// When to judge and look next, after `now`, while there is no verdict: looks spread over the
+    /// time to the deadline, one just before it, and the deadline itself.
+    pub(super) fn appointment(&self, now: MonoNs, settings: &Settings) -> MonoNs {
+        let after = settings.close_wait_after;
+        let deadline = self.deadline(settings);
+        let early = AHEAD.min(after / 4);
+        let mut appointments = [
+            self.entered.plus(after / 2),
+            deadline.minus(early),
+            deadline,
+            deadline,
+            deadline,
+        ];
+        if self.peek.is_none() || self.queued() {
+            let queue = self.queue_deadline(settings);
+            appointments[3] = queue.minus(early);
+            appointments[4] = queue;
+        }
+        appointments
+            .into_iter()
+            .filter(|at| *at > now)
+            .min()
+            .unwrap_or(now.plus(RETRY))
+    }
+}
+
+fn exact(cause: Cause) -> Answer {
+    Answer::Guilty(Verdict {
+        cause: Some(cause),
+        confidence: Confidence::Exact,
+        inference: None,
+    })
+}
+
+fn likely(cause: Cause, inference: &'static str) -> Answer {
+    Answer::Guilty(Verdict {
+        cause: Some(cause),
+        confidence: Confidence::Likely,
+        inference: Some(inference),
+    })
+}
+
+/// A proof that spans a loss is no longer exact.
+fn at_most(answer: Answer, lost: bool) -> Answer {
+    match answer {
+        Answer::Guilty(verdict) if lost && verdict.confidence == Confidence::Exact => {
+            Answer::Guilty(Verdict {
+                confidence: Confidence::Likely,
+                inference: Some("facts were lost while it was in CLOSE_WAIT"),
+                ..verdict
+            })
+        }
+        answer => answer,
+    }
+}

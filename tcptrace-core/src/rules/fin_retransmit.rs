@@ -1,0 +1,439 @@
+//! `fin_retransmit`: a FIN of ours in FIN_WAIT1, CLOSING or LAST_ACK stays unanswered and is sent
+//! again. The peer is gone, or the path drops what we send.
+//!
+//! A loss probe is not an attempt: it is sent after a fraction of the timeout on healthy paths too.
+//! Segments that repeat data before the FIN are counted apart: there the FIN is not what is stuck.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use crate::book::{Draft, Gist, Program, Subject};
+use crate::finding::{
+    Confidence, Evidence, FinOutcomes, FinRetransmitEvidence, Kind, Owner, Service, Severity,
+};
+use crate::input::{Destroy, Retransmit, RetransmitReason, Transition};
+use crate::rules::{Bench, Fact, Timer};
+use crate::tcp::TcpState;
+use crate::units::{MonoNs, Pid, SockId};
+
+/// A FIN lost once or twice is the weather; the third attempt waits longer than most applications.
+const INFO_ATTEMPT: u32 = 3;
+
+/// Connections, and their share of closes, in [`WINDOW`] that make it a warning: more than single
+/// clients that lost their network.
+const WARNING_CONNECTIONS: usize = 10;
+const WARNING_PERCENT_OF_CLOSES: u64 = 1;
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// The kernel doubles the timeout up to TCP_RTO_MAX.
+const RTO_MAX: Duration = Duration::from_secs(120);
+
+/// `tcp_orphan_retries` of 0 means this many (`tcp_orphan_retries()` in the kernel).
+const ORPHAN_RETRIES: u32 = 8;
+
+/// Closing connections followed at once. Each repeats a FIN; a host with more has one cause.
+const FOLLOWED: usize = 65_536;
+
+const SAMPLES: usize = 8;
+const PROCESSES: usize = 8;
+
+const ETIMEDOUT: u16 = 110;
+const ECONNRESET: u16 = 104;
+const ECONNREFUSED: u16 = 111;
+const EPIPE: u16 = 32;
+
+/// How a closing connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Acknowledged,
+    Reset,
+    TimedOut,
+}
+
+/// One closing connection that repeated something.
+#[derive(Debug)]
+struct Closing {
+    fins: u32,
+    /// Attempts before the tracer saw the first.
+    before: u32,
+    first: MonoNs,
+    last: Retransmit,
+    data: u64,
+    subject: Option<Subject>,
+}
+
+impl Closing {
+    fn attempts(&self) -> u32 {
+        self.before + self.fins
+    }
+}
+
+/// The connections of one finding.
+#[derive(Debug)]
+struct Group {
+    since: MonoNs,
+    waiting: BTreeSet<SockId>,
+    samples: BTreeSet<SockId>,
+    by_process: BTreeMap<Pid, (Owner, u64)>,
+    count: u64,
+    outcomes: FinOutcomes,
+    data: u64,
+    /// When connections qualified, over the last [`WINDOW`].
+    recent: VecDeque<MonoNs>,
+    worst: Option<(u32, Retransmit)>,
+    warned: bool,
+    active: MonoNs,
+    next_review: MonoNs,
+}
+
+/// Closes of the last minute, by second.
+#[derive(Debug)]
+struct Closes([(u64, u64); 64]);
+
+impl Default for Closes {
+    fn default() -> Self {
+        Self([(0, 0); 64])
+    }
+}
+
+impl Closes {
+    fn add(&mut self, at: MonoNs) {
+        let second = at.0 / 1_000_000_000;
+        let bucket = &mut self.0[(second % 64) as usize];
+        if bucket.0 != second {
+            *bucket = (second, 0);
+        }
+        bucket.1 += 1;
+    }
+
+    fn within(&self, at: MonoNs) -> u64 {
+        let second = at.0 / 1_000_000_000;
+        let oldest = second.saturating_sub(WINDOW.as_secs());
+        self.0
+            .iter()
+            .filter(|bucket| (oldest..=second).contains(&bucket.0))
+            .map(|bucket| bucket.1)
+            .sum()
+    }
+}
+
+/// The rule.
+#[derive(Debug, Default)]
+pub(crate) struct FinRetransmit {
+    /// Those whose end must be told, known as soon as they repeat.
+    followed: BTreeSet<SockId>,
+    closing: BTreeMap<SockId, Closing>,
+    groups: BTreeMap<Subject, Group>,
+    closes: Closes,
+}
+
+impl FinRetransmit {
+    pub(crate) fn saw_retransmit(&mut self, x: &Retransmit, waiting: &mut Vec<(MonoNs, Fact)>) {
+        self.followed.insert(x.key.sock);
+        waiting.push((x.at, Fact::Fin(Box::new(*x))));
+    }
+
+    pub(crate) fn saw_transition(&mut self, x: &Transition, waiting: &mut Vec<(MonoNs, Fact)>) {
+        if x.to == TcpState::Close && x.from != TcpState::Listen {
+            self.closes.add(x.at);
+        }
+        if self.followed.is_empty()
+            || !x.from.awaits_fin_ack()
+            || x.to.awaits_fin_ack()
+            || !self.followed.remove(&x.key.sock)
+        {
+            return;
+        }
+        let ending = match x.error {
+            Some(ETIMEDOUT) => Ending::TimedOut,
+            Some(ECONNRESET | ECONNREFUSED | EPIPE) => Ending::Reset,
+            // Unreachable and the like: the kernel gave up.
+            Some(_) => Ending::TimedOut,
+            None => Ending::Acknowledged,
+        };
+        waiting.push((x.at, Fact::FinEnded(x.key.sock, ending)));
+    }
+
+    pub(crate) fn saw_destroy(&mut self, x: &Destroy, waiting: &mut Vec<(MonoNs, Fact)>) {
+        // Its last transition was lost.
+        if !self.followed.is_empty() && self.followed.remove(&x.key.sock) {
+            waiting.push((x.at, Fact::FinEnded(x.key.sock, Ending::Acknowledged)));
+        }
+    }
+
+    pub(crate) fn retransmitted(&mut self, x: &Retransmit, bench: &mut Bench<'_>) {
+        let sock = x.key.sock;
+        let late = bench
+            .world
+            .socket(sock)
+            .is_none_or(|socket| socket.since_is_lower_bound);
+        let closing = self.closing.entry(sock).or_insert_with(|| Closing {
+            fins: 0,
+            before: 0,
+            first: x.at,
+            last: *x,
+            data: 0,
+            subject: None,
+        });
+        if !x.fin {
+            closing.data += 1;
+        } else if x.reason != RetransmitReason::LossProbe {
+            if closing.fins == 0 && late {
+                closing.before = u32::from(x.attempt).saturating_sub(1);
+            }
+            closing.fins += 1;
+            closing.last = *x;
+        }
+        let qualifies = closing.attempts() >= INFO_ATTEMPT && closing.fins > 0;
+        match closing.subject.clone() {
+            None if qualifies => self.join(sock, bench),
+            None => {}
+            Some(subject) => {
+                self.progress(sock, &subject, u64::from(!x.fin), bench.at);
+                self.tell(&subject, bench);
+            }
+        }
+        if self.closing.len() > FOLLOWED
+            && let Some((victim, _)) = self.closing.pop_first()
+        {
+            self.followed.remove(&victim);
+            bench.wishes.evicted += 1;
+        }
+    }
+
+    /// Notes in the group that one of its connections repeated.
+    fn progress(&mut self, sock: SockId, subject: &Subject, data: u64, at: MonoNs) {
+        if let (Some(group), Some(closing)) =
+            (self.groups.get_mut(subject), self.closing.get(&sock))
+        {
+            group.data += data;
+            group.active = at;
+            let attempts = closing.attempts();
+            let worst = group.worst.map(|(attempts, _)| attempts);
+            if worst.is_none_or(|worst| attempts >= worst) {
+                group.worst = Some((attempts, closing.last));
+            }
+        }
+    }
+
+    fn join(&mut self, sock: SockId, bench: &mut Bench<'_>) {
+        let socket = bench.world.socket(sock);
+        let owner = socket.and_then(|socket| {
+            bench.world.owner(socket).or_else(|| {
+                let (pid, _) = socket.closer?;
+                Some(Owner {
+                    process: bench.world.process(pid)?.info.clone(),
+                    provenance: crate::finding::Provenance::Holder,
+                    confidence: Confidence::Exact,
+                })
+            })
+        });
+        let subject = Subject {
+            kind: Kind::FinRetransmit,
+            cause: None,
+            owner: Program::of(owner.as_ref().map(|o| &*o.process)),
+            service: socket.map_or(Service::Unknown, |socket| bench.world.service(socket)),
+        };
+        let Some(closing) = self.closing.get_mut(&sock) else {
+            return;
+        };
+        closing.subject = Some(subject.clone());
+        let data = closing.data;
+        let first = closing.first;
+        let group = self.groups.entry(subject.clone()).or_insert_with(|| {
+            let next_review = bench.at.plus(WINDOW);
+            bench.timers.set(next_review, Timer::Fin(subject.clone()));
+            Group {
+                since: first,
+                waiting: BTreeSet::new(),
+                samples: BTreeSet::new(),
+                by_process: BTreeMap::new(),
+                count: 0,
+                outcomes: FinOutcomes::default(),
+                data: 0,
+                recent: VecDeque::new(),
+                worst: None,
+                warned: false,
+                active: bench.at,
+                next_review,
+            }
+        });
+        group.since = group.since.min(first);
+        group.count += 1;
+        group.outcomes.waiting += 1;
+        group.waiting.insert(sock);
+        if group.samples.len() < SAMPLES {
+            group.samples.insert(sock);
+        }
+        if let Some(owner) = owner {
+            let pid = owner.process.pid;
+            group.by_process.entry(pid).or_insert((owner, 0)).1 += 1;
+        }
+        group.recent.push_back(bench.at);
+        if group.recent.len() > FOLLOWED {
+            group.recent.pop_front();
+        }
+        self.progress(sock, &subject, data, bench.at);
+        self.tell(&subject, bench);
+    }
+
+    pub(crate) fn ended(&mut self, sock: SockId, ending: Ending, bench: &mut Bench<'_>) {
+        let gave_up = self
+            .closing
+            .get(&sock)
+            .is_some_and(|c| c.subject.is_none() && c.fins > 0 && ending == Ending::TimedOut);
+        if gave_up {
+            // Few attempts, long timeouts: it counts all the same.
+            self.join(sock, bench);
+        }
+        let Some(subject) = self.closing.remove(&sock).and_then(|c| c.subject) else {
+            return;
+        };
+        if let Some(group) = self.groups.get_mut(&subject)
+            && group.waiting.remove(&sock)
+        {
+            group.active = bench.at;
+            group.outcomes.waiting -= 1;
+            match ending {
+                Ending::Acknowledged => group.outcomes.acknowledged += 1,
+                Ending::Reset => group.outcomes.reset += 1,
+                Ending::TimedOut => group.outcomes.timed_out += 1,
+            }
+            self.redraft(&subject, bench);
+        }
+    }
+
+    /// Once a minute: does anything still wait?
+    pub(crate) fn review(&mut self, subject: &Subject, bench: &mut Bench<'_>) {
+        let Some(group) = self
+            .groups
+            .get_mut(subject)
+            .filter(|group| group.next_review == bench.at)
+        else {
+            return;
+        };
+        // Sockets that a snapshot removed, or that were evicted.
+        let gone: Vec<SockId> = group
+            .waiting
+            .iter()
+            .filter(|sock| !bench.world.is_live(**sock))
+            .copied()
+            .collect();
+        for sock in gone {
+            group.waiting.remove(&sock);
+            group.outcomes.waiting -= 1;
+            self.closing.remove(&sock);
+            self.followed.remove(&sock);
+        }
+        let quiet_at = group.active.plus(WINDOW);
+        if group.waiting.is_empty() && quiet_at <= bench.at {
+            self.groups.remove(subject);
+            bench.book.resolve(subject, bench.at);
+            return;
+        }
+        group.next_review = if quiet_at > bench.at {
+            quiet_at
+        } else {
+            bench.at.plus(WINDOW)
+        };
+        bench
+            .timers
+            .set(group.next_review, Timer::Fin(subject.clone()));
+        self.tell(subject, bench);
+    }
+
+    fn gist(&mut self, subject: &Subject, at: MonoNs) -> Option<Gist> {
+        let closes = self.closes.within(at);
+        let group = self.groups.get_mut(subject)?;
+        while group
+            .recent
+            .front()
+            .is_some_and(|first| at.since(*first) > WINDOW)
+        {
+            group.recent.pop_front();
+        }
+        let recent = group.recent.len();
+        group.warned |= recent >= WARNING_CONNECTIONS
+            && recent as u64 * 100 >= closes * WARNING_PERCENT_OF_CLOSES;
+        Some(Gist {
+            count: group.count,
+            cause: None,
+            severity: if group.warned {
+                Severity::Warning
+            } else {
+                Severity::Info
+            },
+            confidence: Confidence::Exact,
+        })
+    }
+
+    fn tell(&mut self, subject: &Subject, bench: &mut Bench<'_>) {
+        if let Some(gist) = self.gist(subject, bench.at)
+            && bench.book.wants(subject, gist, bench.at)
+        {
+            self.redraft(subject, bench);
+        }
+    }
+
+    pub(crate) fn redraft(&mut self, subject: &Subject, bench: &mut Bench<'_>) {
+        let Some(gist) = self.gist(subject, bench.at) else {
+            return;
+        };
+        let Some(group) = self.groups.get(subject) else {
+            return;
+        };
+        let mut processes: Vec<(Owner, u64)> = group.by_process.values().cloned().collect();
+        processes.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        processes.truncate(PROCESSES);
+        let samples = group
+            .samples
+            .iter()
+            .filter_map(|sock| bench.world.socket(*sock))
+            .map(|socket| socket.key)
+            .collect();
+        let draft = Draft {
+            gist,
+            process: processes.first().map(|(owner, _)| owner.clone()),
+            processes,
+            since: group.since,
+            growth_per_minute: None,
+            samples,
+            evidence: Evidence::FinRetransmit(evidence(group, bench)),
+        };
+        bench.book.enter(subject, bench.at, draft);
+    }
+}
+
+fn evidence(group: &Group, bench: &Bench<'_>) -> FinRetransmitEvidence {
+    let outcomes = group.outcomes;
+    let Some((attempt, worst)) = group.worst else {
+        return FinRetransmitEvidence {
+            outcomes,
+            data_retransmits: group.data,
+            ..FinRetransmitEvidence::default()
+        };
+    };
+    let facts = bench.world.netns_facts(worst.key.netns);
+    let limit = if worst.dead {
+        facts.and_then(|f| f.tcp_orphan_retries).map(|n| {
+            (
+                "tcp_orphan_retries",
+                if n == 0 { ORPHAN_RETRIES } else { n },
+            )
+        })
+    } else {
+        facts
+            .and_then(|f| f.tcp_retries2)
+            .map(|n| ("tcp_retries2", n))
+    };
+    FinRetransmitEvidence {
+        state: Some(worst.state),
+        attempt,
+        backoff: u32::from(worst.backoff),
+        next_timeout: worst.rto.map(|rto| (rto * 2).min(RTO_MAX)),
+        limit,
+        orphan: worst.dead,
+        outcomes,
+        data_retransmits: group.data,
+    }
+}

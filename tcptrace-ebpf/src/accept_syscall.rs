@@ -1,0 +1,48 @@
+//! `syscalls:sys_exit_accept` and `sys_exit_accept4`: where functions cannot be probed. The result
+//! is the new descriptor, which the calling task's descriptor table resolves. An enabled system call
+//! tracepoint slows every system call of the host a little, so this is the last resort.
+
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::macros::tracepoint;
+use aya_ebpf::programs::TracePointContext;
+use tcptrace_common::record::{AcceptBody, Kind};
+
+use crate::emit::{self, About};
+use crate::layout::{Memory, Probe, at};
+use crate::{resolve, sock};
+
+#[tracepoint(category = "syscalls", name = "sys_exit_accept")]
+pub(crate) fn accept_syscall(ctx: TracePointContext) -> u32 {
+    accepted(&ctx)
+}
+
+#[tracepoint(category = "syscalls", name = "sys_exit_accept4")]
+pub(crate) fn accept4_syscall(ctx: TracePointContext) -> u32 {
+    accepted(&ctx)
+}
+
+#[inline(always)]
+fn accepted(ctx: &TracePointContext) -> u32 {
+    let fd = Probe::get::<i64>(ctx.as_ptr().cast::<u8>().cast_const(), at!(sys_exit_ret));
+    if fd < 0 {
+        return 0;
+    }
+    let sk = resolve::descriptor(fd as u64);
+    if sk.is_null() {
+        return 0;
+    }
+    let id = bpf_get_current_pid_tgid();
+    let about = About {
+        sock: sk as u64,
+        pid: (id >> 32) as u32,
+        ..About::default()
+    };
+    let body = AcceptBody {
+        tid: id as u32,
+        fd: fd as i32,
+        reserved: [0; 2],
+    };
+    emit::event::<Probe, _>(Kind::Accept, sk, &sock::identity::<Probe>(sk), about, body);
+    0
+}

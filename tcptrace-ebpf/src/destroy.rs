@@ -1,0 +1,32 @@
+//! `tcp:tcp_destroy_sock`, 5.10 on: `(sk)`, the last event of every full TCP socket. Its address may
+//! be another socket's from then on, so this program is attached before all others.
+
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+use tcptrace_common::record::{Gone, Kind};
+
+use crate::layout::Plain;
+use crate::{emit, filter, sock};
+
+#[btf_tracepoint(function = "tcp_destroy_sock")]
+pub(crate) fn destroy(ctx: BtfTracePointContext) -> i32 {
+    let sk: *const u8 = ctx.arg(0);
+    if filter::active() {
+        let tp = sock::full(sk);
+        if !tp.is_null() && !filter::passes(&sock::identity::<Plain>(tp)) {
+            return 0;
+        }
+    }
+    emit::record::<Gone>(Kind::Destroy, |it| {
+        // SAFETY: the ring handed out room for one record.
+        unsafe {
+            *it = Gone {
+                at_ns: bpf_ktime_get_ns(),
+                sock: sk as u64,
+                kind: Kind::Destroy as u64,
+            };
+        }
+    });
+    0
+}

@@ -1,0 +1,85 @@
+//! From a descriptor of the current task to its TCP sock; and, on demand, for up to twelve
+//! descriptors of the agent itself, which is how it finds the addresses of its own sockets.
+
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_jiffies64};
+use aya_ebpf::macros::raw_tracepoint;
+use aya_ebpf::programs::RawTracePointContext;
+use aya_log_ebpf::debug;
+use tcptrace_common::names::ARGUMENTS;
+use tcptrace_common::record::OwnSock;
+
+use crate::answer;
+use crate::layout::{Memory, Probe, at};
+
+const S_IFMT: u16 = 0o170_000;
+const S_IFSOCK: u16 = 0o140_000;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+const SOCK_STREAM: u16 = 1;
+const IPPROTO_TCP: u16 = 6;
+
+/// The TCP sock behind a descriptor of the current task, or null.
+#[inline(always)]
+pub(crate) fn descriptor(fd: u64) -> *const u8 {
+    // SAFETY: no preconditions.
+    let task = unsafe { bpf_get_current_task() } as *const u8;
+    let files = Probe::get::<*const u8>(task, at!(task_files));
+    let table = Probe::get::<*const u8>(files, at!(files_fdt));
+    if fd >= u64::from(Probe::get::<u32>(table, at!(fdt_max))) {
+        return core::ptr::null();
+    }
+    let slots = Probe::get::<*const u8>(table, at!(fdt_fd));
+    let file = Probe::get::<*const u8>(slots, fd as usize * size_of::<u64>());
+    of_file(file)
+}
+
+/// The TCP sock behind a file, or null.
+#[inline(always)]
+pub(crate) fn of_file(file: *const u8) -> *const u8 {
+    let inode = Probe::get::<*const u8>(file, at!(file_inode));
+    if Probe::get::<u16>(inode, at!(inode_mode)) & S_IFMT != S_IFSOCK {
+        return core::ptr::null();
+    }
+    let socket = Probe::get::<*const u8>(file, at!(file_private));
+    let sk = Probe::get::<*const u8>(socket, at!(socket_sk));
+    if is_tcp(sk) { sk } else { core::ptr::null() }
+}
+
+/// Whether a sock is TCP's: not MPTCP's, and not a raw socket that receives TCP segments.
+#[inline(always)]
+pub(crate) fn is_tcp(sk: *const u8) -> bool {
+    let family = Probe::get::<u16>(sk, at!(skc_family));
+    // `sk_protocol` has 8 bits on some kernels before 5.6 and 16 later.
+    (family == AF_INET || family == AF_INET6)
+        && Probe::get::<u16>(sk, at!(sk_protocol)) == IPPROTO_TCP
+        && Probe::get::<u16>(sk, at!(sk_type)) == SOCK_STREAM
+}
+
+#[raw_tracepoint]
+pub(crate) fn resolve(ctx: RawTracePointContext) -> i32 {
+    let fds = answer::arguments(&ctx);
+    let Some(mut answer) = answer::reserve::<[OwnSock; ARGUMENTS]>() else {
+        return -1;
+    };
+    let first = answer.as_mut_ptr().cast::<OwnSock>();
+    let mut found = 0_u32;
+    for (index, fd) in fds.into_iter().enumerate() {
+        let sk = descriptor(fd);
+        found += u32::from(!sk.is_null());
+        // SAFETY: the ring handed out room for ARGUMENTS answers; the helper has no preconditions.
+        unsafe {
+            *first.add(index) = OwnSock {
+                fd,
+                sock: sk as u64,
+                jiffies: bpf_jiffies64(),
+                at_ns: bpf_ktime_get_ns(),
+            };
+        }
+    }
+    answer.submit(0);
+    if found == 0 {
+        debug!(&ctx, "no descriptor of the agent leads to a TCP socket");
+    }
+    0
+}

@@ -1,0 +1,52 @@
+//! `tcp:tcp_retransmit_skb`, 5.10 on: `(sk, skb)`, and `err` from 6.17 on, where it is raised for
+//! failures too. The segment's flags stand in its control block and are those that were sent; they
+//! are one byte up to 6.14 and two later, and the low byte has FIN and SYN in both.
+
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+use tcptrace_common::record::{Kind, RetransmitBody};
+
+use crate::emit::{self, About};
+use crate::layout::{Memory, Plain, at};
+use crate::sock;
+
+#[btf_tracepoint(function = "tcp_retransmit_skb")]
+pub(crate) fn retransmit(ctx: BtfTracePointContext) -> i32 {
+    if at!(retransmit_has_err) == 1 && ctx.arg::<i32>(2) != 0 {
+        return 0;
+    }
+    let sk: *const u8 = ctx.arg(0);
+    let skb: *const u8 = ctx.arg(1);
+    let tp = sock::full(sk);
+    if tp.is_null() {
+        return 0;
+    }
+    let byte = |offset| Plain::get::<u8>(tp, offset);
+    let body = RetransmitBody {
+        rto_jiffies: Plain::get(tp, at!(icsk_rto)),
+        state: byte(at!(skc_state)),
+        tcp_flags: Plain::get(skb, at!(skb_cb) + at!(cb_tcp_flags)),
+        attempt: byte(at!(icsk_retransmits)),
+        backoff: byte(at!(icsk_backoff)),
+        pending: byte(at!(icsk_pending)),
+        ca_state: byte(at!(icsk_ca_state)) >> at!(icsk_ca_state_shift) & CA_STATE,
+        reserved: 0,
+        reserved_more: 0,
+    };
+    let about = About {
+        sock: sk as u64,
+        flags: sock::life::<Plain>(tp),
+        ..About::default()
+    };
+    emit::event::<Plain, _>(
+        Kind::Retransmit,
+        tp,
+        &sock::identity::<Plain>(tp),
+        about,
+        body,
+    );
+    0
+}
+
+/// `icsk_ca_state` has five bits.
+const CA_STATE: u8 = 31;

@@ -1,0 +1,113 @@
+//! `sock:inet_sock_set_state`, 5.10 on: `(sk, oldstate, newstate)`, raised before the state is
+//! stored. Also raised by MPTCP, SCTP and DCCP: only full TCP sockets pass `bpf_skc_to_tcp_sock`.
+
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_current_task_btf};
+use aya_ebpf::macros::{btf_tracepoint, map};
+use aya_ebpf::maps::PerCpuArray;
+use aya_ebpf::programs::BtfTracePointContext;
+use tcptrace_common::record::{Kind, TransitionBody, flag};
+
+use crate::emit::{self, About};
+use crate::layout::{Memory, Plain, Probe, at};
+use crate::sock::{self, File};
+
+/// A state change, as the two programs compare it.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Change {
+    pub(crate) sock: u64,
+    pub(crate) states: u64,
+}
+
+/// Per CPU, the last change that [`state`] handled. See `understudy.rs`.
+#[map]
+pub(crate) static HANDLED: PerCpuArray<Change> = PerCpuArray::with_max_entries(1, 0);
+
+impl Change {
+    #[inline(always)]
+    pub(crate) fn of(ctx: &BtfTracePointContext) -> Self {
+        let sk: *const u8 = ctx.arg(0);
+        let (from, to): (i32, i32) = (ctx.arg(1), ctx.arg(2));
+        Self {
+            sock: sk as u64,
+            states: (from as u32 as u64) << 32 | to as u32 as u64,
+        }
+    }
+}
+
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub(crate) fn state(ctx: BtfTracePointContext) -> i32 {
+    report(&ctx, 0);
+    if let Some(slot) = HANDLED.get_ptr_mut(0) {
+        // SAFETY: the slot is this CPU's; a torn pair only costs a duplicate.
+        unsafe { *slot = Change::of(&ctx) };
+    }
+    0
+}
+
+/// Emits the change that the context describes.
+#[inline(always)]
+pub(crate) fn report(ctx: &BtfTracePointContext, more: u16) {
+    let sk: *const u8 = ctx.arg(0);
+    let (from, to): (i32, i32) = (ctx.arg(1), ctx.arg(2));
+    let tp = sock::full(sk);
+    if tp.is_null() {
+        return;
+    }
+    let identity = sock::identity::<Plain>(tp);
+    let file = File::of::<Plain>(tp);
+    let caller = Caller::of(tp);
+    let word = |offset| Plain::get::<u32>(tp, offset);
+    let about = About {
+        sock: sk as u64,
+        file_refs: file.references(),
+        flags: more | flag::SEQUENCES | file.flags | sock::life::<Plain>(tp) | caller.flags,
+        pid: caller.pid,
+    };
+    let body = TransitionBody {
+        tid: caller.tid,
+        unread: word(at!(tcp_rcv_nxt)).wrapping_sub(word(at!(tcp_copied_seq))),
+        unacked: word(at!(tcp_write_seq)).wrapping_sub(word(at!(tcp_snd_una))),
+        states: (from as u8) << 4 | to as u8 & 15,
+        shutdown: Plain::get::<u8>(tp, at!(sk_shutdown)),
+        error: word(at!(sk_err)) as u16,
+    };
+    emit::event::<Plain, _>(Kind::Transition, tp, &identity, about, body);
+}
+
+/// The task that holds the socket, if one does.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Caller {
+    pub(crate) flags: u16,
+    pub(crate) pid: u32,
+    pub(crate) tid: u32,
+}
+
+const PF_EXITING: u32 = 4;
+
+impl Caller {
+    /// `sk_lock.owned` is set while a task holds the socket: then the current task is at work. Else a
+    /// softirq or timer is, and whoever it interrupted has nothing to do with it.
+    #[inline(always)]
+    pub(crate) fn of(tp: *const u8) -> Self {
+        if Plain::get::<u32>(tp, at!(sk_lock_owned)) == 0 {
+            return Self::default();
+        }
+        let id = bpf_get_current_pid_tgid();
+        // SAFETY: no preconditions; on a kernel without the first helper the branch is folded away.
+        let task_flags = unsafe {
+            if at!(has_task_btf) == 1 {
+                Plain::get::<u32>(bpf_get_current_task_btf() as *const u8, at!(task_flags))
+            } else {
+                Probe::get::<u32>(bpf_get_current_task() as *const u8, at!(task_flags))
+            }
+        };
+        Self {
+            flags: flag::OWNED
+                | (task_flags & PF_EXITING) as u16 / PF_EXITING as u16 * flag::EXITING,
+            pid: (id >> 32) as u32,
+            tid: id as u32,
+        }
+    }
+}

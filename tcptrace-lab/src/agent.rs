@@ -1,0 +1,267 @@
+//! The real `tcptrace`, as a child process: started, waited for, ended by a signal, and its
+//! recording replayed.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use crate::recording::{Finding, Recording};
+use crate::{program, wait_for};
+
+/// Loading the probes and taking the snapshot, with the machine busy testing.
+const READY: Duration = Duration::from_secs(60);
+/// From the signal to the footer.
+const END: Duration = Duration::from_secs(20);
+
+/// The built agent: `TCPTRACE_BIN`, or the one beside the running program.
+pub fn agent_program() -> Result<PathBuf> {
+    program("TCPTRACE_BIN", "tcptrace")
+}
+
+/// A running `tcptrace record`.
+#[derive(Debug)]
+pub struct Agent {
+    child: Child,
+    stderr: Arc<Mutex<String>>,
+    directory: TempDir,
+}
+
+/// What an ended agent left behind.
+#[derive(Debug)]
+pub struct Ended {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it said.
+    pub stderr: String,
+    directory: TempDir,
+}
+
+impl Agent {
+    /// Starts `tcptrace record -o FILE` with the words of `options`, and waits until it is ready:
+    /// probes attached, snapshot taken.
+    pub fn record(options: &str) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let mut command = Command::new(agent_program()?);
+        command
+            .arg("record")
+            .arg("-o")
+            .arg(directory.path().join("recording.ndjson"))
+            .args(options.split_whitespace());
+        Self::start(command, directory)
+    }
+
+    /// Starts a command that prints `tcptrace: ready` on standard error when it is.
+    pub fn start(mut command: Command, directory: TempDir) -> Result<Self> {
+        let program = format!("{command:?}");
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        // SAFETY: prctl is async-signal-safe and touches nothing but the new process.
+        unsafe {
+            command.pre_exec(
+                || match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+                    0 => Ok(()),
+                    _ => Err(std::io::Error::last_os_error()),
+                },
+            );
+        }
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("cannot start {program}"))?;
+        let stderr = Arc::new(Mutex::new(String::new()));
+        let pipe = child.stderr.take().context("the agent has no stderr")?;
+        let heard = Arc::clone(&stderr);
+        thread::spawn(move || {
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+                heard.push_str(&line);
+                heard.push('\n');
+            }
+        });
+        let mut agent = Self {
+            child,
+            stderr,
+            directory,
+        };
+        wait_for("`tcptrace: ready`", READY, || {
+            if let Some(status) = agent.child.try_wait()? {
+                thread::sleep(Duration::from_millis(100));
+                bail!("{program} ended early, {status}: {}", agent.said());
+            }
+            Ok(agent.said().contains("tcptrace: ready").then_some(()))
+        })
+        .with_context(|| format!("it said: {}", agent.said()))?;
+        Ok(agent)
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its file.
+    pub fn path(&self) -> PathBuf {
+        self.directory.path().join("recording.ndjson")
+    }
+
+    /// What it has said on standard error so far.
+    pub fn said(&self) -> String {
+        self.stderr
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Waits until its file holds a finding that `wanted` accepts: the file is flushed every second.
+    pub fn await_finding(
+        &self,
+        what: &str,
+        within: Duration,
+        wanted: impl Fn(&Finding) -> bool,
+    ) -> Result<Finding> {
+        wait_for(&format!("a finding: {what}"), within, || {
+            let findings = Recording::read(&self.path())?.findings();
+            thread::sleep(Duration::from_millis(150));
+            Ok(findings.into_values().find(|finding| wanted(finding)))
+        })
+        .with_context(|| match Recording::read(&self.path()) {
+            Ok(recording) => format!("the file holds {:#?}", recording.findings()),
+            Err(error) => format!("the file cannot be read: {error:#}"),
+        })
+    }
+
+    /// Sends a signal and waits for the end.
+    pub fn end(mut self, signal: Signal) -> Result<Ended> {
+        kill(Pid::from_raw(i32::try_from(self.pid())?), signal)?;
+        self.wait()
+    }
+
+    /// Waits for the end, which something else brings about.
+    pub fn wait(&mut self) -> Result<Ended> {
+        let status = wait_for("the agent to end", END, || Ok(self.child.try_wait()?))
+            .with_context(|| format!("it said: {}", self.said()))?;
+        // The pipe's last lines.
+        thread::sleep(Duration::from_millis(50));
+        Ok(Ended {
+            status,
+            stderr: self.said(),
+            directory: std::mem::replace(&mut self.directory, tempfile::tempdir()?),
+        })
+    }
+
+    /// Ends it by SIGINT, which must leave a complete recording behind: exit 0, a footer, and a
+    /// replay that finds the same.
+    pub fn finish(self) -> Result<Recording> {
+        let ended = self.end(Signal::SIGINT)?;
+        ensure!(
+            ended.status.success(),
+            "the agent failed, {}: {}",
+            ended.status,
+            ended.stderr
+        );
+        let recording = ended.recording()?;
+        recording.footer()?;
+        ended.replay_agrees(&recording)?;
+        Ok(recording)
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // Errors mean that it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("tcptrace said: {}", self.said());
+        }
+    }
+}
+
+impl Ended {
+    /// Its file.
+    pub fn path(&self) -> PathBuf {
+        self.directory.path().join("recording.ndjson")
+    }
+
+    /// Its content, up to the last full line.
+    pub fn recording(&self) -> Result<Recording> {
+        Recording::read(&self.path())
+    }
+
+    /// A replay must come to the verdicts that stand at the end of the recording.
+    pub fn replay_agrees(&self, recording: &Recording) -> Result<()> {
+        let output = replay(&self.path(), "ndjson")?;
+        ensure!(
+            output.status.success(),
+            "replay failed: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let replayed = Recording::parse(&String::from_utf8(output.stdout)?)?;
+        let verdicts = |recording: &Recording| -> Vec<String> {
+            recording
+                .findings()
+                .into_iter()
+                .map(|(id, finding)| format!("{id} {}", finding.verdict()))
+                .collect()
+        };
+        let (live, again) = (verdicts(recording), verdicts(&replayed));
+        if live != again {
+            keep(&self.path());
+        }
+        ensure!(
+            live == again,
+            "the replay disagrees: live {live:#?}, replayed {again:#?}"
+        );
+        Ok(())
+    }
+}
+
+/// Keeps a recording that a test is about to complain of.
+pub fn keep(path: &Path) {
+    let kept = std::env::temp_dir().join(format!("tcptrace-lab-{}.ndjson", std::process::id()));
+    if fs::copy(path, &kept).is_ok() {
+        eprintln!("the recording is kept as {}", kept.display());
+    }
+}
+
+/// Runs `tcptrace replay FILE --format FORMAT`.
+pub fn replay(path: &Path, format: &str) -> Result<Output> {
+    Command::new(agent_program()?)
+        .arg("replay")
+        .arg(path)
+        .args(["--format", format])
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run tcptrace replay")
+}
+
+/// Runs the agent with the words of `arguments` as an unprivileged user, to its end.
+pub fn run_as_nobody(arguments: &str) -> Result<Output> {
+    const NOBODY: u32 = 65534;
+    // The build directory may be closed to others.
+    let directory = tempfile::tempdir()?;
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
+    let program = directory.path().join("tcptrace");
+    fs::copy(agent_program()?, &program)?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    Command::new(program)
+        .args(arguments.split_whitespace())
+        .current_dir("/")
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run tcptrace as nobody")
+}

@@ -1,0 +1,194 @@
+//! `tcptrace-patient`: one process, one mistake. Each subcommand makes a mistake that real servers
+//! and clients make, with nothing but the system calls that make it.
+//!
+//! A patient prints one JSON line when its mistake is set up (`pid`, `address`, `port`, …), serves
+//! on a thread of its own, and ends when its standard input does, on SIGTERM, or after `--seconds`.
+
+mod accept_queue;
+mod close_wait;
+mod forks;
+mod listening;
+mod load;
+mod log;
+mod owners;
+mod pool;
+
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::process;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use serde_json::{Value, json};
+
+/// A process that makes one real mistake with its TCP sockets.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    mistake: Mistake,
+    /// End after this long, whatever happens (SIGALRM)
+    #[arg(long, default_value_t = 300, global = true)]
+    seconds: u32,
+    /// Call the process so (`/proc/PID/comm`, at most 15 bytes)
+    #[arg(long, global = true)]
+    name: Option<String>,
+}
+
+/// Where to listen.
+#[derive(clap::Args, Clone, Copy)]
+pub(crate) struct Listen {
+    /// The address; port 0 lets the kernel choose
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// The backlog of listen(2)
+    #[arg(long, default_value_t = 128)]
+    backlog: u32,
+}
+
+#[derive(Subcommand)]
+enum Mistake {
+    /// Listens and never accepts
+    NeverAccepted {
+        #[command(flatten)]
+        listen: Listen,
+        /// Watch the listener by epoll, accept one connection, and hang while serving it
+        #[arg(long)]
+        stuck: bool,
+    },
+    /// Accepts, and forgets the connections
+    NotWatched {
+        #[command(flatten)]
+        listen: Listen,
+    },
+    /// Watches its connections by epoll, and does not read the end of one
+    EofUnread {
+        #[command(flatten)]
+        listen: Listen,
+        /// What goes wrong
+        #[arg(long, value_enum, default_value_t = close_wait::Unread::Serve)]
+        mode: close_wait::Unread,
+    },
+    /// Reads to the end, and keeps the descriptor
+    ReadNotClosed {
+        #[command(flatten)]
+        listen: Listen,
+    },
+    /// No mistake: goes on sending after the client has finished sending
+    HalfClose {
+        #[command(flatten)]
+        listen: Listen,
+    },
+    /// Accepts a connection, sends it over a UNIX socket that nobody reads, and closes its copy
+    InFlight {
+        #[command(flatten)]
+        listen: Listen,
+    },
+    /// A client whose pool keeps connections that the server has closed
+    Pool {
+        /// The server
+        #[arg(long)]
+        connect: SocketAddr,
+        /// How many
+        #[arg(long, default_value_t = 3)]
+        connections: usize,
+    },
+    /// Forks a child for each connection; the child closes it, the parent keeps its copy
+    SharedFd {
+        #[command(flatten)]
+        listen: Listen,
+    },
+    /// Accepts, but slower than clients arrive
+    AcceptSlowly {
+        #[command(flatten)]
+        listen: Listen,
+        /// Milliseconds between two accepts
+        #[arg(long, default_value_t = 400)]
+        every_ms: u64,
+    },
+    /// Accepts until it has no descriptor left
+    AcceptWithoutDescriptors {
+        #[command(flatten)]
+        listen: Listen,
+        /// RLIMIT_NOFILE
+        #[arg(long, default_value_t = 16)]
+        limit: u64,
+    },
+    /// A correct server that logs which process did what to which connection
+    Owners {
+        #[command(flatten)]
+        listen: Listen,
+        /// How it shares its work
+        #[arg(long, value_enum)]
+        mode: owners::Mode,
+        /// The log, appended to by every process
+        #[arg(long)]
+        log: std::path::PathBuf,
+    },
+    /// Client processes that live for one connection, and log it
+    ShortLived {
+        /// The server
+        #[arg(long)]
+        connect: SocketAddr,
+        /// How many processes
+        #[arg(long, default_value_t = 10)]
+        processes: usize,
+        /// The log, appended to by every process
+        #[arg(long)]
+        log: std::path::PathBuf,
+    },
+    /// Saturates the host with short connections, and prints how many it made in what time
+    Load(load::Load),
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    // SAFETY: alarm has no preconditions.
+    unsafe { libc::alarm(arguments.seconds) };
+    if let Some(name) = &arguments.name {
+        std::fs::write("/proc/self/comm", name)?;
+    }
+    match arguments.mistake {
+        Mistake::NeverAccepted { listen, stuck } => close_wait::never_accepted(listen, stuck)?,
+        Mistake::NotWatched { listen } => close_wait::not_watched(listen)?,
+        Mistake::EofUnread { listen, mode } => close_wait::eof_unread(listen, mode)?,
+        Mistake::ReadNotClosed { listen } => close_wait::read_not_closed(listen)?,
+        Mistake::HalfClose { listen } => close_wait::half_close(listen)?,
+        Mistake::InFlight { listen } => forks::in_flight(listen)?,
+        Mistake::SharedFd { listen } => forks::shared_fd(listen)?,
+        Mistake::Pool {
+            connect,
+            connections,
+        } => pool::pool(connect, connections)?,
+        Mistake::AcceptSlowly { listen, every_ms } => accept_queue::slowly(listen, every_ms)?,
+        Mistake::AcceptWithoutDescriptors { listen, limit } => {
+            accept_queue::without_descriptors(listen, limit)?;
+        }
+        Mistake::Owners { listen, mode, log } => owners::serve(listen, mode, &log)?,
+        Mistake::ShortLived {
+            connect,
+            processes,
+            log,
+        } => owners::short_lived(connect, processes, &log)?,
+        Mistake::Load(load) => return load.run(),
+    }
+    wait_for_end_of_input();
+    // Not a return: threads that serve are blocked in their mistakes.
+    process::exit(0);
+}
+
+/// Says that the patient is ready; `more` is merged into the line.
+pub(crate) fn say_ready(more: Value) {
+    let mut line = json!({"pid": process::id()});
+    if let (Value::Object(line), Value::Object(more)) = (&mut line, more) {
+        line.extend(more);
+    }
+    println!("{line}");
+}
+
+/// Blocks until standard input ends: whoever started the patient has closed it, or is gone.
+fn wait_for_end_of_input() {
+    let mut input = io::stdin().lock();
+    let mut bytes = [0; 64];
+    while matches!(input.read(&mut bytes), Ok(1..)) {}
+}

@@ -1,0 +1,176 @@
+//! What `tcptrace` wrote, read as anyone would read it: NDJSON, line by line, by the names in
+//! `docs/recording.md`. Deliberately untyped.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+/// The full lines of a recording, or of a replay's output.
+#[derive(Clone, Debug, Default)]
+pub struct Recording {
+    /// One object each.
+    pub lines: Vec<Value>,
+}
+
+impl Recording {
+    /// Reads a file up to its last full line, as a reader after a crash would.
+    pub fn read(path: &Path) -> Result<Self> {
+        let mut lines = Vec::new();
+        each_line(path, |line| {
+            let value = serde_json::from_str(line)
+                .with_context(|| format!("line {} is not JSON: {line}", lines.len() + 1))?;
+            lines.push(value);
+            Ok(())
+        })?;
+        Ok(Self { lines })
+    }
+
+    /// Reads what a program printed.
+    pub fn parse(text: &str) -> Result<Self> {
+        let lines = text
+            .lines()
+            .map(|line| serde_json::from_str(line).with_context(|| format!("not JSON: {line}")))
+            .collect::<Result<_>>()?;
+        Ok(Self { lines })
+    }
+
+    /// The lines of one type, in order.
+    pub fn of_type<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.lines.iter().filter(move |line| line["type"] == kind)
+    }
+
+    /// The last line, which must be a footer.
+    pub fn footer(&self) -> Result<&Value> {
+        let last = self.lines.last().context("the recording is empty")?;
+        ensure!(
+            last["type"] == "footer",
+            "the last line is no footer: {last}"
+        );
+        Ok(last)
+    }
+
+    /// Facts lost, all causes together, by the footer and by the `loss` lines: they must agree.
+    pub fn losses(&self) -> Result<u64> {
+        let footer = &self.footer()?["losses"];
+        let counted = footer.as_object().context("the footer names no losses")?;
+        let in_footer: u64 = counted.values().filter_map(Value::as_u64).sum();
+        let in_lines: u64 = self
+            .of_type("loss")
+            .filter_map(|line| line["count"].as_u64())
+            .sum();
+        // A line about a loss of lines cannot be guaranteed to be written.
+        ensure!(
+            in_footer >= in_lines,
+            "the footer forgets losses: {footer}, lines say {in_lines}"
+        );
+        Ok(in_footer)
+    }
+
+    /// The last word on each finding, by its id.
+    pub fn findings(&self) -> BTreeMap<String, Finding> {
+        self.of_type("finding")
+            .map(|line| (line["id"].to_string(), Finding(line.clone())))
+            .collect()
+    }
+
+    /// The last word on each finding about a local port.
+    pub fn findings_on(&self, port: u16) -> Vec<Finding> {
+        self.findings()
+            .into_values()
+            .filter(|finding| finding.port() == Some(u64::from(port)))
+            .collect()
+    }
+}
+
+/// Calls `each` with every full line of a file.
+pub fn each_line(path: &Path, mut each: impl FnMut(&str) -> Result<()>) -> Result<()> {
+    let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut reader = BufReader::with_capacity(1 << 20, file);
+    let mut line = String::new();
+    while reader.read_line(&mut line)? > 0 {
+        if line.ends_with('\n') {
+            each(line.trim_end())?;
+        }
+        line.clear();
+    }
+    Ok(())
+}
+
+/// A `finding` line.
+#[derive(Clone)]
+pub struct Finding(pub Value);
+
+impl Finding {
+    /// Its kind.
+    pub fn kind(&self) -> &str {
+        self.0["kind"].as_str().unwrap_or("")
+    }
+
+    /// Its cause, empty when it has none.
+    pub fn cause(&self) -> &str {
+        self.0["cause"].as_str().unwrap_or("")
+    }
+
+    /// `kind/cause`, as `tcptrace explain` takes it.
+    pub fn name(&self) -> String {
+        match self.cause() {
+            "" => self.kind().to_owned(),
+            cause => format!("{}/{cause}", self.kind()),
+        }
+    }
+
+    /// The service's port.
+    pub fn port(&self) -> Option<u64> {
+        self.0["service"]["port"].as_u64()
+    }
+
+    /// The largest holder.
+    pub fn pid(&self) -> Option<u64> {
+        self.0["process"]["pid"].as_u64()
+    }
+
+    /// How many sockets or events.
+    pub fn count(&self) -> u64 {
+        self.0["count"].as_u64().unwrap_or(0)
+    }
+
+    /// open, updated or resolved.
+    pub fn status(&self) -> &str {
+        self.0["status"].as_str().unwrap_or("")
+    }
+
+    /// exact, likely or unknown.
+    pub fn confidence(&self) -> &str {
+        self.0["confidence"].as_str().unwrap_or("")
+    }
+
+    /// A member of the evidence.
+    pub fn evidence(&self, name: &str) -> &Value {
+        &self.0["evidence"][name]
+    }
+
+    /// What a replay must agree on.
+    pub fn verdict(&self) -> String {
+        format!(
+            "{} {} confidence {} severity {} process {:?} service {} count {}",
+            self.name(),
+            self.status(),
+            self.confidence(),
+            self.0["severity"],
+            self.pid(),
+            self.0["service"],
+            self.count()
+        )
+    }
+}
+
+impl fmt::Debug for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.0)
+    }
+}

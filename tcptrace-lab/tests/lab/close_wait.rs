@@ -1,0 +1,285 @@
+//! `close_wait_leak`: every cause, for sockets that the tracer saw being born and for sockets that
+//! are older than it; and what is no leak.
+
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::time::Duration;
+use std::{io, thread};
+
+use anyhow::Result;
+use tcptrace_lab::agent::Agent;
+use tcptrace_lab::client::connect;
+use tcptrace_lab::netns::Netns;
+use tcptrace_lab::patient::Patient;
+use tcptrace_lab::recording::Finding;
+use tcptrace_lab::sockets::{State, await_count};
+
+/// With `--close-wait-after 2s`, three looks over 2 s and a busy machine.
+const SOON: Duration = Duration::from_secs(30);
+
+/// What a patient does, and what must be said of it.
+#[derive(Clone, Copy)]
+struct Case {
+    patient: &'static str,
+    /// SIGSTOP before the clients close.
+    stopped: bool,
+    cause: &'static str,
+    count: u64,
+    /// For sockets whose life was traced.
+    confidence: &'static str,
+    /// For sockets older than the tracer: cause and confidence.
+    older: (&'static str, &'static str),
+}
+
+/// Runs a case twice: the tracer first, then the patient first.
+fn check(case: Case) -> Result<()> {
+    thread::scope(|scope| {
+        let traced = scope.spawn(|| run(case, false));
+        let older = scope.spawn(|| run(case, true));
+        for result in [traced.join(), older.join()] {
+            result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        }
+        Ok(())
+    })
+}
+
+fn run(case: Case, patient_first: bool) -> Result<()> {
+    let netns = Netns::new()?;
+    let record = || Agent::record(&format!("--close-wait-after 2s --netns {}", netns.inode()));
+    let mut agent = None;
+    if !patient_first {
+        agent = Some(record()?);
+    }
+    let patient = Patient::start(&netns, case.patient)?;
+    let clients = connect(&netns, patient.address(), 3)?;
+    // Time to accept and to register what was accepted.
+    thread::sleep(Duration::from_millis(300));
+    if case.stopped {
+        patient.stop()?;
+    }
+    drop(clients);
+    await_count(&netns, patient.port(), State::CloseWait, 3)?;
+    let agent = match agent {
+        Some(agent) => agent,
+        None => {
+            thread::sleep(Duration::from_millis(2500));
+            record()?
+        }
+    };
+    let (cause, confidence) = match patient_first {
+        true => case.older,
+        false => (case.cause, case.confidence),
+    };
+    agent.await_finding(cause, SOON, |finding| {
+        finding.cause() == cause && finding.count() == case.count
+    })?;
+    let recording = agent.finish()?;
+    let findings = recording.findings_on(patient.port());
+    let finding = findings
+        .iter()
+        .find(|finding| finding.cause() == cause)
+        .expect("the finding that was awaited stays");
+    let context = format!("patient first: {patient_first}, {findings:#?}");
+    assert_eq!(finding.kind(), "close_wait_leak", "{context}");
+    assert_eq!(finding.pid(), Some(u64::from(patient.pid())), "{context}");
+    assert_eq!(finding.count(), case.count, "{context}");
+    assert_eq!(finding.confidence(), confidence, "{context}");
+    assert_ne!(finding.status(), "resolved", "{context}");
+    assert_eq!(finding.0["process"]["name"], "tcptrace-patien", "{context}");
+    let leaked: u64 = findings.iter().map(Finding::count).sum();
+    assert_eq!(leaked, 3, "every socket has one verdict: {context}");
+    assert_eq!(recording.losses()?, 0);
+    Ok(())
+}
+
+#[test]
+fn never_accepted() -> Result<()> {
+    check(Case {
+        patient: "never-accepted",
+        stopped: false,
+        cause: "never_accepted",
+        count: 3,
+        confidence: "exact",
+        older: ("never_accepted", "exact"),
+    })
+}
+
+#[test]
+fn never_accepted_because_the_server_is_stuck() -> Result<()> {
+    check(Case {
+        patient: "never-accepted --stuck",
+        stopped: false,
+        cause: "never_accepted",
+        // The third was accepted, and its server hangs.
+        count: 2,
+        confidence: "exact",
+        older: ("never_accepted", "exact"),
+    })
+}
+
+#[test]
+fn not_watched() -> Result<()> {
+    check(Case {
+        patient: "not-watched",
+        stopped: false,
+        cause: "not_watched",
+        count: 3,
+        confidence: "likely",
+        older: ("not_watched", "likely"),
+    })
+}
+
+#[test]
+fn eof_unread_by_a_stopped_process() -> Result<()> {
+    check(Case {
+        patient: "eof-unread --mode serve",
+        stopped: true,
+        cause: "eof_unread",
+        count: 3,
+        confidence: "exact",
+        older: ("eof_unread", "exact"),
+    })
+}
+
+#[test]
+fn eof_unread_though_signalled_again_and_again() -> Result<()> {
+    check(Case {
+        patient: "eof-unread --mode ignore",
+        stopped: false,
+        cause: "eof_unread",
+        count: 3,
+        confidence: "exact",
+        older: ("eof_unread", "exact"),
+    })
+}
+
+#[test]
+fn eof_unread_by_a_deadlocked_worker() -> Result<()> {
+    check(Case {
+        patient: "eof-unread --mode deadlocked",
+        stopped: false,
+        cause: "eof_unread",
+        count: 3,
+        confidence: "exact",
+        older: ("eof_unread", "exact"),
+    })
+}
+
+#[test]
+fn eof_read_not_closed() -> Result<()> {
+    check(Case {
+        patient: "read-not-closed",
+        stopped: false,
+        cause: "eof_read_not_closed",
+        count: 3,
+        confidence: "exact",
+        older: ("eof_read_not_closed", "likely"),
+    })
+}
+
+#[test]
+fn shared_fd() -> Result<()> {
+    check(Case {
+        patient: "shared-fd",
+        stopped: false,
+        cause: "shared_fd",
+        count: 3,
+        confidence: "likely",
+        // Nothing is left of the children.
+        older: ("eof_read_not_closed", "likely"),
+    })
+}
+
+#[test]
+fn no_holder() -> Result<()> {
+    check(Case {
+        patient: "in-flight",
+        stopped: false,
+        cause: "no_holder",
+        count: 3,
+        confidence: "exact",
+        older: ("no_holder", "exact"),
+    })
+}
+
+#[test]
+fn a_pool_of_a_client_is_found_by_the_remote() -> Result<()> {
+    let netns = Netns::new()?;
+    let server = netns.inside(|| Ok(TcpListener::bind("127.0.0.1:0")?))?;
+    let address = server.local_addr()?;
+    let serving = thread::spawn(move || -> io::Result<Vec<TcpStream>> {
+        (0..3)
+            .map(|_| {
+                let (mut stream, _) = server.accept()?;
+                io::Read::read_exact(&mut stream, &mut [0])?;
+                io::Write::write_all(&mut stream, b"!")?;
+                Ok(stream)
+            })
+            .collect()
+    });
+    let agent = Agent::record(&format!("--close-wait-after 2s --netns {}", netns.inode()))?;
+    let patient = Patient::start(&netns, &format!("pool --connect {address}"))?;
+    drop(serving.join().expect("the server has not panicked")?);
+    agent.await_finding("the pool", SOON, |finding| {
+        finding.port() == Some(u64::from(address.port())) && finding.count() == 3
+    })?;
+    let recording = agent.finish()?;
+    let findings = recording.findings_on(address.port());
+    assert_eq!(findings.len(), 1, "{findings:#?}");
+    assert_eq!(findings[0].name(), "close_wait_leak/not_watched");
+    assert_eq!(findings[0].pid(), Some(u64::from(patient.pid())));
+    assert_eq!(findings[0].0["service"]["address"], "127.0.0.1");
+    Ok(())
+}
+
+#[test]
+fn a_half_close_in_use_is_no_leak() -> Result<()> {
+    let netns = Netns::new()?;
+    let agent = Agent::record(&format!("--close-wait-after 1s --netns {}", netns.inode()))?;
+    let patient = Patient::start(&netns, "half-close")?;
+    let mut client = connect(&netns, patient.address(), 1)?.remove(0);
+    client.shutdown(Shutdown::Write)?;
+    client.set_read_timeout(Some(Duration::from_secs(1)))?;
+    await_count(&netns, patient.port(), State::CloseWait, 1)?;
+    // Five times the threshold.
+    for _ in 0..50 {
+        io::Read::read_exact(&mut client, &mut [0; 11])?;
+    }
+    let recording = agent.finish()?;
+    let findings = recording.findings();
+    assert!(findings.is_empty(), "{findings:#?}");
+    let transitions = recording.of_type("transition");
+    assert!(
+        transitions
+            .filter(|line| line["to"] == "CLOSE_WAIT")
+            .count()
+            == 1,
+        "the half-close itself is recorded"
+    );
+    Ok(())
+}
+
+#[test]
+fn going_on_resolves() -> Result<()> {
+    let netns = Netns::new()?;
+    let agent = Agent::record(&format!("--close-wait-after 1s --netns {}", netns.inode()))?;
+    let patient = Patient::start(&netns, "eof-unread --mode serve")?;
+    let clients = connect(&netns, patient.address(), 3)?;
+    thread::sleep(Duration::from_millis(300));
+    patient.stop()?;
+    drop(clients);
+    let finding = agent.await_finding("eof_unread", SOON, |finding| {
+        finding.cause() == "eof_unread" && finding.count() == 3
+    })?;
+    let threads = finding.evidence("threads").to_string();
+    assert!(threads.contains("\"T\""), "stopped: {threads}");
+    patient.go_on()?;
+    await_count(&netns, patient.port(), State::CloseWait, 0)?;
+    agent.await_finding("its resolution", SOON, |finding| {
+        finding.cause() == "eof_unread" && finding.status() == "resolved"
+    })?;
+    let recording = agent.finish()?;
+    let findings = recording.findings_on(patient.port());
+    assert_eq!(findings.len(), 1, "{findings:#?}");
+    assert_eq!(findings[0].status(), "resolved");
+    Ok(())
+}

@@ -1,0 +1,12 @@
+//! The lab: real mistakes, the real kernel, the real agent. Needs root, and fails without.
+//!
+//! Every test has network namespaces of its own and asks the agent for those only, so the tests
+//! run beside each other.
+
+mod close_wait;
+mod closing;
+mod demo;
+mod endings;
+mod owners;
+mod queues;
+mod traps;

@@ -1,0 +1,167 @@
+//! `tcptrace live`: the terminal user interface on the running kernel.
+
+use std::io::IsTerminal as _;
+
+use clap::{Args, ValueEnum};
+use tcptrace_core::{Engine, Finding};
+
+use super::filter::FilterArgs;
+use super::{EngineArgs, KernelArgs, OutputArgs, session};
+use crate::failure::Failure;
+use crate::pump::{Flow, Front};
+use crate::recording::{Recorder, Target};
+use crate::tui::terminal::{TerminalError, TerminalGuard};
+use crate::tui::{Action, HeaderFacts, Options, Tui};
+
+/// When colour is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Color {
+    /// Unless NO_COLOR is set.
+    Auto,
+    Always,
+    Never,
+}
+
+/// Options of `live`.
+#[derive(Args, Debug)]
+pub(super) struct LiveArgs {
+    #[command(flatten)]
+    engine: EngineArgs,
+    #[command(flatten)]
+    kernel: KernelArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// When to use colour
+    #[arg(long, value_enum, default_value_t = Color::Auto)]
+    color: Color,
+    /// Draw without box characters
+    #[arg(long)]
+    ascii: bool,
+}
+
+/// Shows the TUI until the user quits or a signal comes.
+pub(super) fn run(args: &LiveArgs) -> Result<(), Failure> {
+    if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
+        return Err(Failure::usage(
+            "live draws on a terminal, and standard input or output is not one; \
+             use `tcptrace record` to write NDJSON instead",
+        ));
+    }
+    let target = args
+        .output
+        .output
+        .is_some()
+        .then(|| session::target(&args.output, Target::Stdout));
+    if target == Some(Target::Stdout) {
+        return Err(Failure::usage(
+            "live draws on standard output, so the recording needs a file; name one with -o FILE",
+        ));
+    }
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(async {
+            let filter = args.filter.filter();
+            let mut pump =
+                session::open(target, args.engine.settings(), &args.kernel, filter.clone())?;
+            let recording = args
+                .output
+                .output
+                .as_ref()
+                .map(|path| path.display().to_string());
+            let header = session::header_facts(&pump.host(), recording);
+            pump.start()?;
+            pump.settle().await?;
+            let options = Options {
+                color: args.color(),
+                ascii: args.ascii,
+            };
+            let mut front = Live::new(Tui::new(options, filter), header)?;
+            let ended = pump.run(&mut front, None).await;
+            // The terminal is restored before anything is said.
+            drop(front);
+            let finished = pump.finish(session::reason(&ended));
+            ended?;
+            if let Some(summary) = finished?.summary {
+                eprintln!("tcptrace: {summary}");
+            }
+            Ok(())
+        })
+}
+
+impl LiveArgs {
+    fn color(&self) -> bool {
+        match self.color {
+            Color::Always => true,
+            Color::Never => false,
+            // https://no-color.org: any value that is not empty.
+            Color::Auto => std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        }
+    }
+}
+
+/// The TUI as a front of the pump.
+struct Live {
+    tui: Tui,
+    header: HeaderFacts,
+    guard: TerminalGuard,
+    /// Something changed since the last frame.
+    dirty: bool,
+}
+
+impl Live {
+    fn new(tui: Tui, header: HeaderFacts) -> Result<Self, Failure> {
+        Ok(Self {
+            tui,
+            header,
+            guard: TerminalGuard::enter()?,
+            dirty: true,
+        })
+    }
+}
+
+impl Front for Live {
+    type Event = Result<crossterm::event::Event, TerminalError>;
+
+    async fn event(&mut self) -> Self::Event {
+        self.guard.event().await
+    }
+
+    fn handle(&mut self, event: Self::Event, engine: &Engine) -> Result<Flow, Failure> {
+        match self.tui.handle(event?, engine) {
+            Action::Quit => return Ok(Flow::Quit),
+            Action::Clear => {
+                self.guard.clear()?;
+                self.dirty = true;
+            }
+            Action::Redraw => self.dirty = true,
+            Action::None => {}
+        }
+        Ok(Flow::Continue)
+    }
+
+    fn finding(&mut self, _: &Finding, _: &Engine) {
+        self.dirty = true;
+    }
+
+    fn warn(&mut self, warning: &dyn std::fmt::Display) {
+        // The view shows what the recording costs in its header; the words go to the log.
+        tracing::warn!("{warning}");
+    }
+
+    fn refresh(&mut self, engine: &Engine, _: Option<&Recorder>) -> Result<(), Failure> {
+        let Self {
+            tui,
+            header,
+            guard,
+            dirty,
+        } = self;
+        if tui.is_due(engine) || *dirty {
+            // A terminal that is still busy with the last frame gets this one at the next turn.
+            *dirty = !guard.draw(|frame| tui.draw(frame, engine, header))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,197 @@
+//! `tcptrace record`: every fact as a line of NDJSON.
+
+use std::future::pending;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use tcptrace_core::input::LossCause;
+use tcptrace_core::{Engine, Finding};
+
+use super::{EngineArgs, KernelArgs, OutputArgs};
+use crate::command::filter::FilterArgs;
+use crate::command::session;
+use crate::failure::Failure;
+use crate::printable::printable;
+use crate::pump::{Ended, Finished, Flow, Front};
+use crate::recording::{Recorder, Target};
+
+const EXAMPLES: &str = "\
+Examples:
+  sudo tcptrace record -o incident.ndjson
+  sudo tcptrace record --duration 60s -L 80,443 -o web.ndjson
+  sudo tcptrace record -o - | jq -c 'select(.type == \"finding\")'
+
+Ctrl-C ends the recording with a complete footer.";
+
+/// Options of `record`.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct RecordArgs {
+    #[command(flatten)]
+    output: OutputArgs,
+    /// Stop after this long
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    duration: Option<Duration>,
+    #[command(flatten)]
+    engine: EngineArgs,
+    #[command(flatten)]
+    kernel: KernelArgs,
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+/// Records until a signal or the end of the duration.
+pub(super) fn run(args: &RecordArgs) -> Result<(), Failure> {
+    let otherwise = if std::io::stdout().is_terminal() {
+        let path = PathBuf::from(format!("tcptrace-{}.ndjson", session::utc_stamp()?));
+        Target::File { path, force: false }
+    } else {
+        Target::Stdout
+    };
+    let target = session::target(&args.output, otherwise);
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(async {
+            let mut pump = session::open(
+                Some(target),
+                args.engine.settings(),
+                &args.kernel,
+                args.filter.filter(),
+            )?;
+            pump.start()?;
+            let mut front = Progress::new();
+            front.say("tcptrace: ready");
+            let ended = pump.run(&mut front, args.duration).await;
+            front.clear();
+            let finished = pump.finish(session::reason(&ended));
+            // The first failure is the one to tell; the second follows from it.
+            if ended? == Ended::BrokenPipe {
+                return Ok(());
+            }
+            front.summarize(&finished?);
+            Ok(())
+        })
+}
+
+/// A line on standard error that says how the recording goes, on a terminal.
+struct Progress {
+    terminal: bool,
+    shown: bool,
+    next: u32,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self {
+            terminal: std::io::stderr().is_terminal(),
+            shown: false,
+            next: 0,
+        }
+    }
+
+    /// Says a line; a standard error that is gone is no reason to stop recording.
+    fn say(&mut self, text: &str) {
+        self.clear();
+        let _ = writeln!(std::io::stderr(), "{text}");
+    }
+
+    fn clear(&mut self) {
+        if self.shown {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+            self.shown = false;
+        }
+    }
+
+    fn summarize(&mut self, finished: &Finished) {
+        let world = finished.engine.world();
+        let totals = world.totals();
+        if let Some(summary) = &finished.summary {
+            self.say(&format!("tcptrace: {summary}"));
+        }
+        self.say(&format!(
+            "  events    {} transitions, {} accepts, {} retransmits, {} repeated SYN-ACKs, {} resets",
+            totals.transitions,
+            totals.accepts,
+            totals.retransmits,
+            totals.synack_retransmits,
+            totals.resets
+        ));
+        self.say(&format!("  losses    {}", losses(&finished.engine)));
+        self.say(&format!("  findings  {} open", finished.findings.len()));
+        for finding in &finished.findings {
+            self.say(&format!(
+                "    {:8}  {}",
+                finding.severity.name(),
+                printable(&finding.summary(world.now()))
+            ));
+        }
+    }
+}
+
+/// The losses by cause, in words.
+fn losses(engine: &Engine) -> String {
+    let counts = engine.world().totals().losses;
+    let parts: Vec<_> = LossCause::ALL
+        .iter()
+        .zip(counts)
+        .filter(|(_, count)| *count > 0)
+        .map(|(cause, count)| format!("{count} ({})", cause.name()))
+        .collect();
+    if parts.is_empty() {
+        "none".to_owned()
+    } else {
+        parts.join(", ")
+    }
+}
+
+impl Front for Progress {
+    type Event = std::convert::Infallible;
+
+    async fn event(&mut self) -> Self::Event {
+        pending().await
+    }
+
+    fn handle(&mut self, event: Self::Event, _: &Engine) -> Result<Flow, Failure> {
+        match event {}
+    }
+
+    fn finding(&mut self, finding: &Finding, engine: &Engine) {
+        if self.terminal {
+            self.say(&format!(
+                "{} {:8} {}",
+                finding.status.name(),
+                finding.severity.name(),
+                printable(&finding.summary(engine.world().now()))
+            ));
+        }
+    }
+
+    fn warn(&mut self, warning: &dyn std::fmt::Display) {
+        self.say(&format!("tcptrace: {warning}"));
+    }
+
+    fn refresh(&mut self, engine: &Engine, recorder: Option<&Recorder>) -> Result<(), Failure> {
+        if !self.terminal {
+            return Ok(());
+        }
+        // Refreshes come ten times a second; twice is enough for a line of numbers.
+        self.next = (self.next + 1) % 5;
+        if self.next != 1 {
+            return Ok(());
+        }
+        let written = recorder.map_or(0, Recorder::bytes);
+        let line = format!(
+            "{} events, {} losses, {} findings open, {} written; Ctrl-C ends",
+            engine.world().totals().inputs,
+            engine.world().totals().losses.iter().sum::<u64>(),
+            engine.findings().count(),
+            bytesize::ByteSize(written),
+        );
+        let _ = write!(std::io::stderr(), "\r\x1b[K{line}");
+        self.shown = true;
+        Ok(())
+    }
+}

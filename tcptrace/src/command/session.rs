@@ -1,0 +1,171 @@
+//! What the live modes share at their start: privileges, probes, the engine, the recording.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context as _;
+use tcptrace_core::Engine;
+use tcptrace_core::filter::Filter;
+use tcptrace_core::settings::Settings;
+use time::macros::format_description;
+
+use super::{KernelArgs, OutputArgs};
+use crate::failure::{Failure, FailureKind};
+use crate::gate::Gate;
+use crate::kernel::{
+    self, HostFacts, Kernel, KernelError, KernelFilter, KernelOptions, ProbeOptions, ProbeState,
+    ProbeStatus,
+};
+use crate::pump::{Ended, Pump};
+use crate::recording::{self, Completeness, Header, Probe, Recorder, Target};
+use crate::tui::{HeaderFacts, Source};
+
+/// Where the recording goes: as asked, or as `otherwise` says.
+pub(super) fn target(args: &OutputArgs, otherwise: Target) -> Target {
+    match &args.output {
+        Some(path) if path == Path::new("-") => Target::Stdout,
+        Some(path) => Target::File {
+            path: path.clone(),
+            force: args.force,
+        },
+        None => otherwise,
+    }
+}
+
+/// Now as part of a file's name: `20260102T030405Z`.
+pub(super) fn utc_stamp() -> Result<String, Failure> {
+    let now = time::OffsetDateTime::from_unix_timestamp_nanos(kernel::wall_now().0.into())?;
+    Ok(now.format(format_description!(
+        "[year][month][day]T[hour][minute][second]Z"
+    ))?)
+}
+
+/// Attaches the probes and opens the recording. The file is created only when the probes run, so
+/// that a host that cannot be traced leaves no empty file behind.
+pub(super) fn open(
+    target: Option<Target>,
+    settings: Settings,
+    kernel: &KernelArgs,
+    filter: Filter,
+) -> Result<Pump, Failure> {
+    let in_kernel = KernelFilter {
+        family: filter.family,
+        netns: filter.netns,
+        local_ports: filter.local_ports.clone(),
+        remote_ports: filter.remote_ports.clone(),
+    };
+    let complete = in_kernel.is_exact()
+        && Filter {
+            family: None,
+            netns: None,
+            local_ports: Vec::new(),
+            remote_ports: Vec::new(),
+            ..filter.clone()
+        }
+        .is_empty();
+    let options = KernelOptions {
+        probes: ProbeOptions {
+            ring_bytes: kernel.ring_size,
+            filter: in_kernel,
+            accept_syscalls: !kernel.no_accept_syscalls,
+        },
+    };
+    let kernel = Kernel::open(&options).map_err(kernel_failure)?;
+    let gate = Gate::new(filter, complete);
+    let recorder = match target {
+        Some(target) => Some(Recorder::create(
+            &target,
+            &header(&kernel, &settings, &gate)?,
+        )?),
+        None => None,
+    };
+    Ok(Pump::new(kernel, Engine::new(settings), gate, recorder))
+}
+
+/// Gives an error of the kernel's side its exit code.
+fn kernel_failure(error: KernelError) -> Failure {
+    let kind = match error {
+        KernelError::NotPrivileged { .. } => FailureKind::Privilege,
+        KernelError::KernelCannot { .. } => FailureKind::Kernel,
+        _ => FailureKind::Runtime,
+    };
+    Failure::new(kind, error)
+}
+
+/// What the first line of the recording says.
+fn header(kernel: &Kernel, settings: &Settings, gate: &Gate) -> Result<Header, Failure> {
+    let host = kernel.host();
+    let recording_id = fs::read_to_string("/proc/sys/kernel/random/uuid")
+        .context("cannot make an id for the recording; mount /proc")?;
+    Ok(Header {
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        at: kernel.now(),
+        clock_offset_ns: host.wall_ahead_ns,
+        recording_id: recording_id.trim_end().to_owned(),
+        boot_id: known(host.boot_id),
+        host: known(host.hostname),
+        kernel: known(host.kernel),
+        arch: Some(host.arch.to_owned()),
+        hz: Some(host.hz),
+        command: std::env::args().collect(),
+        filters: gate.words(),
+        thresholds: settings.into(),
+        probes: host
+            .probes
+            .iter()
+            .map(|probe| Probe {
+                name: probe.name.to_owned(),
+                hook: Some(probe.hook.to_owned()),
+                tier: Some(probe.tier.to_owned()),
+                attached: probe.state == ProbeState::Attached,
+                reason: match &probe.state {
+                    ProbeState::Attached => None,
+                    ProbeState::Missing(reason) => Some(reason.clone()),
+                },
+            })
+            .collect(),
+        completeness: if gate.is_complete() {
+            Completeness::All
+        } else {
+            Completeness::Filtered
+        },
+        ..Header::default()
+    })
+}
+
+/// Empty is how a missing text is read.
+fn known(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
+/// What the TUI's header says of the host.
+pub(super) fn header_facts(host: &HostFacts, recording: Option<String>) -> HeaderFacts {
+    let attached = |probe: &&ProbeStatus| probe.state == ProbeState::Attached;
+    let running = host.probes.iter().filter(attached).count();
+    let accept = host
+        .probes
+        .iter()
+        .filter(attached)
+        .find(|probe| probe.name.starts_with("accept"))
+        .map_or("accept untraced".to_owned(), |probe| {
+            format!("accept by {}", probe.tier)
+        });
+    HeaderFacts {
+        host: host.hostname.clone(),
+        kernel: host.kernel.clone(),
+        probes: format!("{running} of {} probes, {accept}", host.probes.len()),
+        recording,
+        source: Source::Live,
+    }
+}
+
+/// The footer's word for how a run ended.
+pub(super) fn reason(ended: &Result<Ended, Failure>) -> recording::Ended {
+    match ended {
+        Ok(Ended::Signal) => recording::Ended::Signal,
+        Ok(Ended::Duration) => recording::Ended::Duration,
+        Ok(Ended::Quit) => recording::Ended::Quit,
+        Ok(Ended::DiskLow) => recording::Ended::DiskLow,
+        Ok(Ended::BrokenPipe) | Err(_) => recording::Ended::Failure,
+    }
+}

@@ -1,0 +1,149 @@
+//! The offsets of the running kernel, resolved from its BTF into the LAYOUT global of the object.
+
+use tcptrace_common::layout::{ABSENT, FIELDS, Field, Meaning, Need};
+
+use super::btf::{self, Btf};
+use super::error::KernelError;
+
+/// What was found.
+#[derive(Debug)]
+pub(crate) struct Resolved {
+    /// The entries, in the order of the object's `Layout`.
+    pub(crate) entries: Vec<u16>,
+    /// What the kernel lacks: feature, and the missing member.
+    pub(crate) missing: Vec<(&'static str, String)>,
+    /// `enum sk_rst_reason`, names without their prefix.
+    pub(crate) reset_reasons: Vec<(u32, String)>,
+}
+
+impl Resolved {
+    /// One entry by name; absent when the kernel has no such field.
+    pub(crate) fn entry(&self, name: &str) -> Option<u16> {
+        let index = FIELDS.iter().position(|field| field.name == name)?;
+        self.entries
+            .get(index)
+            .copied()
+            .filter(|&entry| entry != ABSENT)
+    }
+
+    /// The first missing member of a feature.
+    pub(crate) fn lacks(&self, feature: &str) -> Option<&str> {
+        let (_, member) = self.missing.iter().find(|(name, _)| *name == feature)?;
+        Some(member)
+    }
+}
+
+/// Reads the running kernel's BTF and resolves every field.
+pub(crate) fn resolve() -> Result<Resolved, KernelError> {
+    let bytes = std::fs::read(btf::PATH).map_err(|error| KernelError::KernelCannot {
+        lacks: format!("type information ({}: {error})", btf::PATH),
+        remedy: "use a kernel built with CONFIG_DEBUG_INFO_BTF, as distributions' kernels from 5.10 on are",
+    })?;
+    let btf = Btf::parse(bytes).map_err(|error| KernelError::KernelCannot {
+        lacks: format!("readable type information ({error})"),
+        remedy: "please report it with the kernel's version",
+    })?;
+    from(&btf)
+}
+
+fn from(btf: &Btf) -> Result<Resolved, KernelError> {
+    let mut entries = Vec::with_capacity(FIELDS.len());
+    let mut missing = Vec::new();
+    for field in FIELDS {
+        let entry = match field.meaning {
+            Meaning::Fact => fact(btf, field.name),
+            meaning => btf
+                .member(field.of, field.path)
+                .map(|member| member.entry(meaning))
+                .filter(|&entry| entry != ABSENT),
+        };
+        match (entry, field.need) {
+            (None, Need::Mandatory) => {
+                return Err(KernelError::KernelCannot {
+                    lacks: named(field),
+                    remedy: "use a kernel from 5.10 on, and report this kernel's version if it is one",
+                });
+            }
+            // Of these two a kernel has one.
+            (None, _) if field.name == "file_count" || field.name == "file_ref" => {}
+            (None, Need::Optional(feature)) => missing.push((feature, named(field))),
+            (Some(_), _) => {}
+        }
+        entries.push(entry.unwrap_or(ABSENT));
+    }
+    let reset_reasons = btf
+        .enumerators("sk_rst_reason")
+        .into_iter()
+        .map(|(number, name)| {
+            let short = name.strip_prefix("SK_RST_REASON_").unwrap_or(&name);
+            (number, short.to_owned())
+        })
+        .collect();
+    Ok(Resolved {
+        entries,
+        missing,
+        reset_reasons,
+    })
+}
+
+fn named(field: &Field) -> String {
+    if field.of.is_empty() {
+        field.path.to_owned()
+    } else {
+        format!("struct {}.{}", field.of, field.path)
+    }
+}
+
+/// What the agent finds out about the running kernel beside offsets.
+fn fact(btf: &Btf, name: &str) -> Option<u16> {
+    let given = |tracepoint, arguments| {
+        btf.tracepoint_arguments(tracepoint)
+            .map(|count| u16::from(count >= arguments))
+    };
+    match name {
+        // The argument was added; a kernel without the tracepoint does not run the program either.
+        "retransmit_has_err" => Some(given("tcp_retransmit_skb", 3).unwrap_or(0)),
+        "reset_has_reason" => Some(given("tcp_send_reset", 3).unwrap_or(0)),
+        "has_task_btf" => Some(u16::from(
+            btf.arguments("bpf_get_current_task_btf").is_some(),
+        )),
+        "accept_args" => u16::try_from(btf.arguments("inet_csk_accept")?).ok(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_running_kernel_has_every_field() {
+        let resolved = resolve().expect("this kernel can be traced");
+        assert_eq!(resolved.missing, Vec::new());
+        assert_eq!(resolved.entry("skc_dport"), Some(12));
+        assert_eq!(resolved.entry("skc_daddr"), Some(0));
+        assert!(
+            resolved
+                .entry("icsk_ca_state_shift")
+                .is_some_and(|it| it < 8)
+        );
+        assert!(resolved.entry("file_count").is_some() != resolved.entry("file_ref").is_some());
+        let no_socket = resolved
+            .reset_reasons
+            .iter()
+            .find(|(_, name)| name == "NO_SOCKET");
+        assert_eq!(no_socket.map(|(number, _)| *number), Some(1));
+    }
+
+    #[test]
+    fn an_optional_field_is_named_when_it_is_missing() {
+        let resolved = Resolved {
+            entries: vec![ABSENT; FIELDS.len()],
+            missing: vec![("peek", "struct sock.sk_wq".to_owned())],
+            reset_reasons: Vec::new(),
+        };
+        assert_eq!(resolved.lacks("peek"), Some("struct sock.sk_wq"));
+        assert_eq!(resolved.lacks("IPv6"), None);
+        assert_eq!(resolved.entry("sk_wq"), None);
+    }
+}

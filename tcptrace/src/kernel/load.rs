@@ -1,0 +1,355 @@
+//! Which program hooks where, and loading the object: each program alone, so that one that a kernel
+//! refuses does not sink the rest.
+
+use std::error::Error;
+use std::io;
+
+use aya::programs::{BtfTracePoint, FExit, Iter, ProgramError, RawTracePoint, TracePoint};
+use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel, include_bytes_aligned};
+use tcptrace_common::filter::{
+    FAMILY, FILTER_WORDS, LOCAL, LOCAL_COUNT, MAX_PORTS, NETNS, REMOTE, REMOTE_COUNT,
+};
+use tcptrace_common::names;
+use tcptrace_common::record::Kind;
+use tcptrace_core::filter::Family;
+use tcptrace_core::units::Port;
+
+use super::error::KernelError;
+use super::layout::Resolved;
+use super::probes::{KernelFilter, ProbeOptions};
+use super::tracefs;
+
+/// The eBPF programs, built by `cargo xtask build-ebpf`.
+static OBJECT: &[u8] = include_bytes_aligned!("../../bpf/tcptrace.bpf.o");
+
+/// How a program is hooked in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tier {
+    /// A BTF tracepoint.
+    Tracepoint,
+    /// A function's return.
+    Function,
+    /// A system call's exit.
+    Syscall,
+    /// Read like a file.
+    Iterator,
+    /// Run when asked.
+    OnDemand,
+}
+
+impl Tier {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Tracepoint => "tracepoint",
+            Self::Function => "fexit",
+            Self::Syscall => "syscall",
+            Self::Iterator => "iterator",
+            Self::OnDemand => "on demand",
+        }
+    }
+}
+
+/// One program of the object.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hook {
+    /// Its name there, and in the status.
+    pub(super) program: &'static str,
+    /// What it hooks.
+    pub(super) hook: &'static str,
+    pub(super) tier: Tier,
+    /// What it emits, for the accounting of losses.
+    pub(super) emits: Option<Kind>,
+    /// Without it nothing can be traced.
+    pub(super) mandatory: bool,
+}
+
+const fn tracepoint(program: &'static str, hook: &'static str, emits: Kind) -> Hook {
+    Hook {
+        program,
+        hook,
+        tier: Tier::Tracepoint,
+        emits: Some(emits),
+        mandatory: matches!(emits, Kind::Transition | Kind::Destroy),
+    }
+}
+
+const fn other(program: &'static str, hook: &'static str, tier: Tier) -> Hook {
+    Hook {
+        program,
+        hook,
+        tier,
+        emits: None,
+        mandatory: false,
+    }
+}
+
+/// In the order of attachment. The end of sockets comes first: an address must not change its owner
+/// unseen. The understudy must come after the program that it stands in for.
+pub(super) const TRACEPOINTS: [Hook; 8] = [
+    tracepoint("destroy", "tcp:tcp_destroy_sock", Kind::Destroy),
+    tracepoint("process_exit", "sched:sched_process_exit", Kind::Exit),
+    tracepoint("state", "sock:inet_sock_set_state", Kind::Transition),
+    tracepoint("understudy", "sock:inet_sock_set_state", Kind::Transition),
+    tracepoint("retransmit", "tcp:tcp_retransmit_skb", Kind::Retransmit),
+    tracepoint(
+        "synack",
+        "tcp:tcp_retransmit_synack",
+        Kind::SynackRetransmit,
+    ),
+    tracepoint("send_reset", "tcp:tcp_send_reset", Kind::Reset),
+    tracepoint("receive_reset", "tcp:tcp_receive_reset", Kind::Reset),
+];
+
+/// Accept, by function: for one that takes two arguments, and for one that takes four.
+pub(super) const ACCEPT_FUNCTION: [(u16, Hook); 2] = [
+    (2, by_function("accept_function")),
+    (4, by_function("accept_function_4")),
+];
+
+const fn by_function(program: &'static str) -> Hook {
+    Hook {
+        emits: Some(Kind::Accept),
+        ..other(program, "inet_csk_accept", Tier::Function)
+    }
+}
+
+/// Accept, by system call.
+pub(super) const ACCEPT_SYSCALLS: [Hook; 2] = [
+    Hook {
+        emits: Some(Kind::Accept),
+        ..other("accept_syscall", "syscalls:sys_exit_accept", Tier::Syscall)
+    },
+    Hook {
+        emits: Some(Kind::Accept),
+        ..other(
+            "accept4_syscall",
+            "syscalls:sys_exit_accept4",
+            Tier::Syscall,
+        )
+    },
+];
+
+/// Descriptors, with plain loads where the kernel has the helper, else with probe reads.
+pub(super) const DESCRIPTORS: [Hook; 2] = [
+    other("descriptors", "task_file", Tier::Iterator),
+    other("descriptors_probe", "task_file", Tier::Iterator),
+];
+
+/// Hash tables of a network namespace.
+pub(super) const TABLES: Hook = other("tables", "tcp", Tier::Iterator);
+
+/// Programs that run when asked.
+pub(super) const ON_DEMAND: [Hook; 3] = [
+    other("resolve", "test run", Tier::OnDemand),
+    other("queue", "test run", Tier::OnDemand),
+    other("peek", "test run", Tier::OnDemand),
+];
+
+/// The smallest ring.
+const MIN_RING: u32 = 1 << 16;
+/// The largest ring that the kernel's 32-bit positions allow with room to spare.
+const MAX_RING: u32 = 1 << 30;
+
+/// Creates the maps and prepares the programs.
+pub(super) fn object(options: &ProbeOptions, layout: &Resolved) -> Result<Ebpf, KernelError> {
+    raise_memlock();
+    let ring = options
+        .ring_bytes
+        .clamp(MIN_RING, MAX_RING)
+        .next_power_of_two();
+    let wake = u64::from(ring / 4);
+    let filter = filter_words(&options.filter);
+    EbpfLoader::new()
+        // Nothing to relocate: offsets come from LAYOUT.
+        .btf(None)
+        .verifier_log_level(VerifierLogLevel::DISABLE)
+        .map_max_entries(names::EVENTS, ring)
+        .override_global(names::LAYOUT, layout.entries.as_slice(), true)
+        .override_global(names::FILTER, filter.as_slice(), true)
+        .override_global(names::WAKE_LEVEL, &wake, true)
+        .load(OBJECT)
+        .map_err(|error| refused("create the maps of the probes", &error))
+}
+
+/// The kernel's BTF, as aya wants it for attaching.
+pub(super) fn target_btf() -> Result<Btf, KernelError> {
+    Btf::from_sys_fs().map_err(|error| KernelError::KernelCannot {
+        lacks: format!("type information that aya can read ({error})"),
+        remedy: "please report it with the kernel's version",
+    })
+}
+
+fn filter_words(filter: &KernelFilter) -> [u32; FILTER_WORDS] {
+    let mut words = [0; FILTER_WORDS];
+    words[FAMILY] = match filter.family {
+        None => 0,
+        Some(Family::V4) => 4,
+        Some(Family::V6) => 6,
+    };
+    words[NETNS] = filter.netns.map_or(0, |netns| netns.0);
+    let mut put = |count: usize, first: usize, ports: &[Port]| {
+        // More ports than fit are left to user space, which filters again.
+        if ports.len() <= MAX_PORTS {
+            words[count] = u32::try_from(ports.len()).unwrap_or(0);
+            for (index, port) in ports.iter().enumerate() {
+                words[first + index] = u32::from(port.0);
+            }
+        }
+    };
+    put(LOCAL_COUNT, LOCAL, &filter.local_ports);
+    put(REMOTE_COUNT, REMOTE, &filter.remote_ports);
+    words
+}
+
+/// Loads one program and attaches it, if it is of a kind that is attached.
+pub(super) fn hook_in(ebpf: &mut Ebpf, btf: &Btf, hook: &Hook) -> Result<(), KernelError> {
+    let what = || format!("load the probe `{}` on {}", hook.program, hook.hook);
+    let program = ebpf
+        .program_mut(hook.program)
+        .ok_or_else(|| KernelError::Refused {
+            what: what(),
+            detail: "the object has no such program".to_owned(),
+        })?;
+    let name = hook.hook.split_once(':').map_or(hook.hook, |it| it.1);
+    let category = hook.hook.split_once(':').map_or("", |it| it.0);
+    let done: Result<(), ProgramError> = (|| match hook.tier {
+        Tier::Tracepoint => {
+            let program: &mut BtfTracePoint = program.try_into()?;
+            program.load(name, btf)?;
+            program.attach().map(drop)
+        }
+        Tier::Function => {
+            let program: &mut FExit = program.try_into()?;
+            program.load(name, btf)?;
+            program.attach().map(drop)
+        }
+        Tier::Iterator => {
+            let program: &mut Iter = program.try_into()?;
+            program.load(name, btf)
+        }
+        Tier::OnDemand => {
+            let program: &mut RawTracePoint = program.try_into()?;
+            program.load()
+        }
+        Tier::Syscall => {
+            let program: &mut TracePoint = program.try_into()?;
+            program.load()?;
+            tracefs::with(|| program.attach(category, name).map(drop))
+                .unwrap_or_else(|reason| Err(io::Error::other(reason).into()))
+        }
+    })();
+    done.map_err(|error| refused(&what(), &error))
+}
+
+/// Sorts an error of the loader: a lack of privilege, or a refusal.
+fn refused(what: &str, error: &(dyn Error + 'static)) -> KernelError {
+    let mut detail = error.to_string();
+    let mut cause = Some(error);
+    while let Some(it) = cause {
+        if let Some(io) = it.downcast_ref::<io::Error>() {
+            // The verifier answers EACCES, a lack of privilege EPERM.
+            if io.raw_os_error() == Some(libc::EPERM) {
+                return denied(what, io);
+            }
+            if !detail.contains(&io.to_string()) {
+                detail = format!("{detail}: {io}");
+            }
+        }
+        cause = it.source();
+    }
+    KernelError::Refused {
+        what: what.to_owned(),
+        detail,
+    }
+}
+
+/// EPERM: who has every capability of the host and is refused nevertheless meets a hardened kernel.
+fn denied(what: &str, error: &io::Error) -> KernelError {
+    if may_trace() {
+        KernelError::KernelCannot {
+            lacks: format!("the permission to {what}, although no privilege is missing ({error})"),
+            remedy: "look for kernel lockdown (/sys/kernel/security/lockdown) or a security policy that forbids BPF",
+        }
+    } else {
+        KernelError::NotPrivileged {
+            what: what.to_owned(),
+            detail: error.to_string(),
+        }
+    }
+}
+
+/// Whether this thread has CAP_SYS_ADMIN, CAP_PERFMON and CAP_BPF in the host's user namespace.
+fn may_trace() -> bool {
+    const NEEDED: u64 = 1 << 21 | 1 << 38 | 1 << 39;
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let whole = map.split_whitespace().eq(["0", "0", "4294967295"]);
+    whole && effective.is_some_and(|mask| mask & NEEDED == NEEDED)
+}
+
+/// Up to Linux 5.10 maps count against RLIMIT_MEMLOCK, whose default is 64 KiB.
+fn raise_memlock() {
+    let unlimited = libc::rlimit {
+        rlim_cur: libc::RLIM_INFINITY,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: the structure outlives the call. A failure shows when a map is created.
+    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A call of a function of our own is a relocation of type R_BPF_64_32. See the object's
+    /// `main.rs` for why there must be none.
+    #[test]
+    fn no_program_calls_a_function() {
+        const SHT_REL: u64 = 9;
+        const R_BPF_64_32: u64 = 10;
+        let number = |at: usize, size: usize| {
+            let bytes = OBJECT[at..at + size].iter().rev();
+            bytes.fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte))
+        };
+        assert_eq!(OBJECT[..4], *b"\x7fELF");
+        let (headers, size, count) = (number(40, 8), number(58, 2), number(60, 2));
+        let header = |index: u64| usize::try_from(headers + index * size).expect("small");
+        let mut checked = 0;
+        for index in 0..count {
+            let at = header(index);
+            // Code has SHF_EXECINSTR; other sections may refer to functions.
+            let about = header(number(at + 44, 4));
+            if number(at + 4, 4) != SHT_REL || number(about + 8, 8) & 4 == 0 {
+                continue;
+            }
+            let start = usize::try_from(number(at + 24, 8)).expect("small");
+            let len = usize::try_from(number(at + 32, 8)).expect("small");
+            for entry in (start..start + len).step_by(16) {
+                let offset = number(entry, 8);
+                assert_ne!(
+                    number(entry + 8, 4),
+                    R_BPF_64_32,
+                    "section {index}, {offset:#x}"
+                );
+                checked += 1;
+            }
+        }
+        assert!(checked > 100, "{checked}");
+    }
+
+    #[test]
+    fn the_filter_leaves_too_many_ports_to_user_space() {
+        let ports = |count: u16| (1..=count).map(Port).collect();
+        let filter = |local_ports| KernelFilter {
+            local_ports,
+            ..KernelFilter::default()
+        };
+        assert_eq!(filter_words(&filter(ports(9))), [0; FILTER_WORDS]);
+        let words = filter_words(&filter(ports(2)));
+        assert_eq!(words[LOCAL_COUNT..LOCAL + 3], [2, 0, 1, 2, 0]);
+    }
+}

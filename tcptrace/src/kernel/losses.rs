@@ -1,0 +1,140 @@
+//! What was lost since the last poll, by cause: running totals in, differences out.
+
+use std::sync::Arc;
+
+use tcptrace_core::input::{Input, Loss, LossCause};
+use tcptrace_core::units::MonoNs;
+
+use super::probes::Losses;
+
+/// The totals that were told last.
+#[derive(Debug, Default)]
+pub(crate) struct LossBook {
+    probes: Losses,
+    /// Records that could not be decoded, since the start.
+    pub(crate) undecoded: u64,
+    undecoded_told: u64,
+    evicted: u64,
+    since: MonoNs,
+}
+
+impl LossBook {
+    /// Nothing lost before `at`.
+    pub(crate) fn new(at: MonoNs) -> Self {
+        Self {
+            since: at,
+            ..Self::default()
+        }
+    }
+
+    /// Tells what the totals have grown by. `evicted` sockets were forgotten for want of room.
+    pub(crate) fn tell(
+        &mut self,
+        probes: Losses,
+        evicted: u64,
+        now: MonoNs,
+        sink: &mut Vec<Input>,
+    ) {
+        let since = self.since;
+        let mut lose = |cause, kind: Option<&str>, count: u64| {
+            if count > 0 {
+                sink.push(Input::Loss(Loss {
+                    cause,
+                    kind: kind.map(Arc::from),
+                    count,
+                    from: since,
+                    to: now,
+                }));
+            }
+        };
+        for (cause, before, after) in [
+            (LossCause::Ring, &self.probes.ring, &probes.ring),
+            (
+                LossCause::Recursion,
+                &self.probes.recursion,
+                &probes.recursion,
+            ),
+        ] {
+            for (kind, total) in after {
+                let told = before
+                    .iter()
+                    .find(|(known, _)| known == kind)
+                    .map_or(0, |(_, told)| *told);
+                lose(cause, Some(kind.name()), total.saturating_sub(told));
+            }
+        }
+        lose(
+            LossCause::Decode,
+            None,
+            self.undecoded - self.undecoded_told,
+        );
+        lose(
+            LossCause::Evicted,
+            Some("socket"),
+            evicted.saturating_sub(self.evicted),
+        );
+        self.probes.ring = probes.ring;
+        keep_highest(&mut self.probes.recursion, probes.recursion);
+        self.undecoded_told = self.undecoded;
+        self.evicted = evicted;
+        self.since = now;
+    }
+}
+
+/// The total of skipped probes sinks when the understudy turns out to have recovered some; what was
+/// told as lost must not be told again when it rises anew.
+fn keep_highest<K: PartialEq>(told: &mut Vec<(K, u64)>, now: Vec<(K, u64)>) {
+    for (kind, total) in now {
+        match told.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, highest)) => *highest = total.max(*highest),
+            None => told.push((kind, total)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tcptrace_common::record::Kind;
+
+    use super::*;
+
+    #[test]
+    fn totals_become_differences_once() {
+        let mut book = LossBook::new(MonoNs(5));
+        let mut sink = Vec::new();
+        let totals = |ring, recursion| Losses {
+            ring: vec![(Kind::Transition, ring), (Kind::Accept, 0)],
+            recursion: vec![(Kind::Transition, recursion)],
+        };
+        book.tell(totals(0, 0), 0, MonoNs(6), &mut sink);
+        assert_eq!(sink, []);
+        book.undecoded = 2;
+        book.tell(totals(10, 3), 0, MonoNs(7), &mut sink);
+        // Two of the three were recovered a moment later, then one more was lost.
+        book.tell(totals(10, 1), 4, MonoNs(8), &mut sink);
+        book.tell(totals(15, 4), 4, MonoNs(9), &mut sink);
+        let told: Vec<_> = sink
+            .iter()
+            .map(|input| match input {
+                Input::Loss(loss) => (
+                    loss.cause.name(),
+                    loss.kind.as_deref(),
+                    loss.count,
+                    (loss.from.0, loss.to.0),
+                ),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("ring", Some("transition"), 10, (6, 7)),
+                ("recursion", Some("transition"), 3, (6, 7)),
+                ("decode", None, 2, (6, 7)),
+                ("evicted", Some("socket"), 4, (7, 8)),
+                ("ring", Some("transition"), 5, (8, 9)),
+                ("recursion", Some("transition"), 1, (8, 9)),
+            ]
+        );
+    }
+}

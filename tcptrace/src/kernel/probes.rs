@@ -1,0 +1,428 @@
+//! The probes: one object file, loaded program by program. What an older kernel refuses is named in
+//! the status and the rest goes on; only the state changes and the ends of sockets are mandatory.
+
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
+
+use aya::maps::{Map, MapError};
+use aya::{Btf, Ebpf};
+use rustc_hash::FxHashSet;
+use tcptrace_common::filter::MAX_PORTS;
+use tcptrace_common::names;
+use tcptrace_common::record::Kind;
+use tcptrace_core::decode::{DecodeError, Hz, Raw, RawPeek, RawRow, WakeFunctions};
+use tcptrace_core::filter::Family;
+use tcptrace_core::units::{NetnsId, Port};
+
+use super::diagnostics::Diagnostics;
+use super::error::KernelError;
+use super::layout::{self, Resolved};
+use super::load::{
+    self, ACCEPT_FUNCTION, ACCEPT_SYSCALLS, DESCRIPTORS, Hook, ON_DEMAND, TABLES, TRACEPOINTS, Tier,
+};
+use super::on_demand::OnDemand;
+use super::ring::Ring;
+use super::{iterators, learn};
+
+/// How to trace.
+#[derive(Clone, Debug)]
+pub(crate) struct ProbeOptions {
+    /// Size of the event ring; rounded up to a power of two, at least 64 KiB.
+    pub(crate) ring_bytes: u32,
+    /// What to leave out in the kernel.
+    pub(crate) filter: KernelFilter,
+    /// Whether accept may be seen by the system calls' exit, which slows every system call of the
+    /// host a little, where the function cannot be probed.
+    pub(crate) accept_syscalls: bool,
+}
+
+impl Default for ProbeOptions {
+    fn default() -> Self {
+        Self {
+            ring_bytes: 32 << 20,
+            filter: KernelFilter::default(),
+            accept_syscalls: true,
+        }
+    }
+}
+
+/// What passes in the kernel. Empty is everything; what is not known yet (a port that is still 0)
+/// passes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KernelFilter {
+    /// One address family.
+    pub(crate) family: Option<Family>,
+    /// One network namespace.
+    pub(crate) netns: Option<NetnsId>,
+    /// Any of these local ports; more than 8 are not filtered in the kernel.
+    pub(crate) local_ports: Vec<Port>,
+    /// Any of these remote ports; more than 8 are not filtered in the kernel.
+    pub(crate) remote_ports: Vec<Port>,
+}
+
+impl KernelFilter {
+    /// Whether the kernel applies all of it.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.local_ports.len() <= MAX_PORTS && self.remote_ports.len() <= MAX_PORTS
+    }
+}
+
+/// One probe, for the header and `doctor`.
+#[derive(Clone, Debug)]
+pub(crate) struct ProbeStatus {
+    /// What it is for: `state`, `accept`, `peek`, …
+    pub(crate) name: &'static str,
+    /// Where it hooks: `sock:inet_sock_set_state`, …
+    pub(crate) hook: &'static str,
+    /// `tracepoint`, `fexit`, `syscall`, `iterator`, `on demand`.
+    pub(crate) tier: &'static str,
+    /// Whether it works.
+    pub(crate) state: ProbeState,
+}
+
+/// Whether a probe works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ProbeState {
+    /// Loaded and attached (or ready to be run).
+    Attached,
+    /// Not, and why.
+    Missing(String),
+}
+
+/// How a snapshot ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SnapshotEnd {
+    /// Rows given.
+    pub(crate) rows: u64,
+    /// Nothing was cut off.
+    pub(crate) complete: bool,
+}
+
+/// Running totals of what was lost.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Losses {
+    /// Records for which the ring had no room, by kind.
+    pub(crate) ring: Vec<(Kind, u64)>,
+    /// Probes that the kernel skipped because they had interrupted themselves, by kind; for
+    /// transitions less those that the understudy recovered (see [`Probes::recovered`]).
+    pub(crate) recursion: Vec<(Kind, u64)>,
+}
+
+/// The loaded probes.
+pub(crate) struct Probes {
+    ebpf: Ebpf,
+    ring: Ring,
+    on_demand: OnDemand,
+    diagnostics: Diagnostics,
+    status: Vec<ProbeStatus>,
+    hz: Hz,
+    functions: WakeFunctions,
+    reset_reasons: Vec<(u32, String)>,
+    /// The iterator over descriptors that this kernel loads.
+    descriptors: Option<&'static str>,
+    /// Attached programs, whose skipped runs are counted.
+    attached: Vec<Hook>,
+    recovered: u64,
+}
+
+impl Probes {
+    /// Reads the kernel's BTF, loads and attaches everything, and learns the kernel's wake functions
+    /// and tick rate.
+    pub(crate) fn open(options: &ProbeOptions) -> Result<Self, KernelError> {
+        let layout = layout::resolve()?;
+        let mut ebpf = load::object(options, &layout)?;
+        let btf = load::target_btf()?;
+        let mut this = Self {
+            ring: Ring::new(
+                taken(&mut ebpf, names::EVENTS)?,
+                taken(&mut ebpf, names::FAILED)?,
+            ),
+            on_demand: OnDemand::new(taken(&mut ebpf, names::ANSWERS)?),
+            diagnostics: Diagnostics::of(&mut ebpf),
+            ebpf,
+            status: Vec::new(),
+            hz: ASSUMED_HZ,
+            functions: WakeFunctions {
+                file_ref_bias: u64::from(layout.entry("file_ref").is_some()),
+                ..WakeFunctions::default()
+            },
+            reset_reasons: Vec::new(),
+            descriptors: None,
+            attached: Vec::new(),
+            recovered: 0,
+        };
+        // Before the rest is attached, so that our own sockets are not traced.
+        this.inspect(&btf, &layout);
+        for hook in &TRACEPOINTS {
+            let lacks = (hook.program == "synack")
+                .then(|| layout.lacks("SYN-ACK retransmits"))
+                .flatten();
+            this.try_hook(&btf, hook, lacks)?;
+        }
+        this.accept(&btf, &layout, options)?;
+        this.reset_reasons = layout.reset_reasons;
+        Ok(this)
+    }
+
+    /// Loads what looks at sockets: on demand, and by iterating.
+    fn inspect(&mut self, btf: &Btf, layout: &Resolved) {
+        let mut able = true;
+        for hook in &ON_DEMAND {
+            let lacks = layout
+                .lacks("peek")
+                .or(layout.lacks("accept by system call"));
+            able &= self.try_hook(btf, hook, lacks).unwrap_or(false);
+        }
+        if able && let Err(error) = self.learn() {
+            let state = ProbeState::Missing(error.reason());
+            self.note("wake functions", "own sockets", Tier::OnDemand, state);
+        }
+        for hook in &DESCRIPTORS {
+            if self.descriptors.is_none() && self.try_hook(btf, hook, None).unwrap_or(false) {
+                self.descriptors = Some(hook.program);
+            }
+        }
+        // What is missing here is said in the status.
+        let _ = self.try_hook(btf, &TABLES, None);
+    }
+
+    /// Learns the tick rate and the wake functions.
+    fn learn(&mut self) -> Result<(), KernelError> {
+        self.hz = learn::hz(&self.ebpf, &mut self.on_demand)?;
+        let bias = self.functions.file_ref_bias;
+        self.functions = learn::wake_functions(&self.ebpf, &mut self.on_demand, self.hz, bias)?;
+        Ok(())
+    }
+
+    /// Sees accept by the function where that loads, else by the system calls, if allowed.
+    fn accept(
+        &mut self,
+        btf: &Btf,
+        layout: &Resolved,
+        options: &ProbeOptions,
+    ) -> Result<(), KernelError> {
+        let arguments = layout.entry("accept_args");
+        let function = ACCEPT_FUNCTION
+            .iter()
+            .find(|(takes, _)| Some(*takes) == arguments);
+        match function {
+            Some((_, hook)) => {
+                if self.try_hook(btf, hook, None)? {
+                    return Ok(());
+                }
+            }
+            None => {
+                let lacks = "an inet_csk_accept with two or four arguments";
+                self.try_hook(btf, &ACCEPT_FUNCTION[0].1, Some(lacks))?;
+            }
+        }
+        for hook in &ACCEPT_SYSCALLS {
+            let lacks = if options.accept_syscalls {
+                layout.lacks("accept by system call")
+            } else {
+                Some("switched off by option")
+            };
+            self.try_hook(btf, hook, lacks)?;
+        }
+        Ok(())
+    }
+
+    /// Loads and attaches one program, unless something is known to be missing, and notes the result.
+    /// Only a mandatory program fails.
+    fn try_hook(
+        &mut self,
+        btf: &Btf,
+        hook: &Hook,
+        lacks: Option<&str>,
+    ) -> Result<bool, KernelError> {
+        let state = match lacks {
+            Some(lacks) => ProbeState::Missing(format!("the kernel lacks {lacks}")),
+            None => match load::hook_in(&mut self.ebpf, btf, hook) {
+                Ok(()) => ProbeState::Attached,
+                Err(error) if hook.mandatory => return Err(error),
+                Err(error) => ProbeState::Missing(error.reason()),
+            },
+        };
+        let attached = state == ProbeState::Attached;
+        if attached && hook.emits.is_some() {
+            self.attached.push(*hook);
+        }
+        self.note(hook.program, hook.hook, hook.tier, state);
+        Ok(attached)
+    }
+
+    fn note(&mut self, name: &'static str, hook: &'static str, tier: Tier, state: ProbeState) {
+        self.status.push(ProbeStatus {
+            name,
+            hook,
+            tier: tier.name(),
+            state,
+        });
+    }
+
+    /// Every probe, attached or not.
+    pub(crate) fn status(&self) -> &[ProbeStatus] {
+        &self.status
+    }
+
+    /// Returns when the ring is a quarter full, or at once when the last drain stopped at its limit;
+    /// the caller drains on an interval of its own too. Needs a tokio runtime.
+    pub(crate) async fn ready(&mut self) {
+        self.ring.ready().await;
+    }
+
+    /// Decodes at most `max` records of the ring; returns how many.
+    pub(crate) fn drain(
+        &mut self,
+        max: usize,
+        sink: &mut dyn FnMut(Result<Raw, DecodeError>),
+    ) -> usize {
+        self.ring.drain(max, self.hz, sink)
+    }
+
+    /// One row per descriptor that is a TCP socket, of every process and network namespace, and then
+    /// one per connection in the accept queue of each listener among them.
+    pub(crate) fn descriptors(
+        &mut self,
+        sink: &mut dyn FnMut(RawRow),
+    ) -> Result<SnapshotEnd, KernelError> {
+        let program = self.descriptors.unwrap_or(DESCRIPTORS[0].program);
+        let file = iterators::start(&mut self.ebpf, program)?;
+        let mut listeners = FxHashSet::default();
+        let rows = iterators::rows(file, self.hz, &mut |row| {
+            if row.queue.is_some_and(|queue| queue.depth > 0) {
+                listeners.insert(row.key.sock);
+            }
+            sink(row);
+        })?;
+        let mut end = SnapshotEnd {
+            rows,
+            complete: true,
+        };
+        let mut listeners: Vec<_> = listeners.into_iter().collect();
+        listeners.sort_unstable();
+        for listener in listeners {
+            let (children, complete) = self.on_demand.accept_queue(&self.ebpf, listener.0)?;
+            end.complete &= complete;
+            self.peek(&children, &mut |child| {
+                // One that was accepted meanwhile has a descriptor, or will be seen accepted.
+                if !child.has_socket && !child.dead {
+                    end.rows += 1;
+                    sink(child.into_row(listener));
+                }
+            })?;
+        }
+        Ok(end)
+    }
+
+    /// The hash tables of one network namespace (a descriptor of `/proc/PID/ns/net`), orphans too.
+    pub(crate) fn tables(
+        &mut self,
+        netns: BorrowedFd<'_>,
+        sink: &mut dyn FnMut(RawRow),
+    ) -> Result<SnapshotEnd, KernelError> {
+        let file = iterators::start_in(&mut self.ebpf, TABLES.program, netns)?;
+        let rows = iterators::rows(file, self.hz, sink)?;
+        Ok(SnapshotEnd {
+            rows,
+            complete: true,
+        })
+    }
+
+    /// Looks at socks by address. An address that is no TCP sock any more gives no answer; one that
+    /// was reused gives another tuple, which is for the caller to see.
+    pub(crate) fn peek(
+        &mut self,
+        addresses: &[u64],
+        sink: &mut dyn FnMut(RawPeek),
+    ) -> Result<(), KernelError> {
+        let Self {
+            ebpf,
+            on_demand,
+            functions,
+            hz,
+            ..
+        } = self;
+        on_demand.peek(ebpf, functions, *hz, addresses, sink)
+    }
+
+    /// Running totals since the start. Also passes on what the programs had to say.
+    pub(crate) fn losses(&mut self) -> Losses {
+        self.diagnostics.pass_on();
+        let mut recursion: Vec<(Kind, u64)> = Vec::new();
+        for hook in &self.attached {
+            // What the understudy misses, the first program handled.
+            if hook.program == UNDERSTUDY {
+                continue;
+            }
+            let Some(mut missed) = skipped(&self.ebpf, hook) else {
+                continue;
+            };
+            if hook.emits == Some(Kind::Transition) {
+                missed = missed.saturating_sub(self.recovered);
+            }
+            match (
+                hook.emits,
+                recursion.iter_mut().find(|it| Some(it.0) == hook.emits),
+            ) {
+                (_, Some(total)) => total.1 += missed,
+                (Some(kind), None) if missed > 0 => recursion.push((kind, missed)),
+                _ => {}
+            }
+        }
+        Losses {
+            ring: self.ring.failed(),
+            recursion,
+        }
+    }
+
+    /// Tells that `count` records of the understudy were no duplicates.
+    pub(crate) fn recovered(&mut self, count: u64) {
+        self.recovered += count;
+    }
+
+    /// The name of an `enum sk_rst_reason` value without its prefix, e.g. `NO_SOCKET`.
+    pub(crate) fn reset_reason(&self, reason: u32) -> Option<&str> {
+        let (_, name) = self.reset_reasons.iter().find(|it| it.0 == reason)?;
+        Some(name)
+    }
+
+    /// The kernel's tick rate.
+    pub(crate) fn hz(&self) -> u32 {
+        self.hz.0
+    }
+}
+
+/// The tick rate of most distributions' kernels, until it is learnt.
+const ASSUMED_HZ: Hz = Hz(250);
+
+/// The program that stands in for `state`.
+const UNDERSTUDY: &str = "understudy";
+
+/// Takes a map out of the object.
+fn taken<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, KernelError>
+where
+    M: TryFrom<Map, Error = MapError>,
+{
+    let refused = |detail: String| KernelError::Refused {
+        what: format!("open the map {name}"),
+        detail,
+    };
+    let map = ebpf
+        .take_map(name)
+        .ok_or_else(|| refused("the object has no such map".to_owned()))?;
+    M::try_from(map).map_err(|error| refused(error.to_string()))
+}
+
+/// How often the kernel skipped a program because it had interrupted itself (from Linux 5.12 on).
+fn skipped(ebpf: &Ebpf, hook: &Hook) -> Option<u64> {
+    let program = ebpf.program(hook.program)?;
+    let fd = program.fd().ok()?.as_fd().as_raw_fd();
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+    let line = info
+        .lines()
+        .find_map(|line| line.strip_prefix("recursion_misses:"))?;
+    line.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests;

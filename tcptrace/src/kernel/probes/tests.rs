@@ -1,0 +1,592 @@
+//! On the running kernel, as root: what the probes say about connections that the test makes.
+//! Other tests run beside these and are traced too, so each looks at its own ports only.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use tcptrace_core::decode::{RawAccept, RawReset, RawTransition, SockAddress};
+use tcptrace_core::input::{Context, ResetDirection};
+use tcptrace_core::tcp::{Endpoint, TcpState};
+use tcptrace_core::units::Pid;
+
+use super::*;
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+fn open() -> Probes {
+    open_with(KernelFilter::default(), 4 << 20)
+}
+
+fn open_with(filter: KernelFilter, ring_bytes: u32) -> Probes {
+    Probes::open(&ProbeOptions {
+        ring_bytes,
+        filter,
+        ..ProbeOptions::default()
+    })
+    .expect("tests run as root on a kernel that can be traced")
+}
+
+fn us() -> Pid {
+    Pid(std::process::id())
+}
+
+/// Everything in the ring, a moment after the last thing happened.
+fn drained(probes: &mut Probes) -> Vec<Raw> {
+    std::thread::sleep(Duration::from_millis(50));
+    let mut all = Vec::new();
+    while probes.drain(1000, &mut |it| {
+        all.push(it.expect("every record is readable"))
+    }) > 0
+    {}
+    all
+}
+
+fn transitions(all: &[Raw], ours: impl Fn(&RawTransition) -> bool) -> Vec<RawTransition> {
+    all.iter()
+        .filter_map(|it| match it {
+            Raw::Transition(it) => Some(*it),
+            _ => None,
+        })
+        .filter(|it| ours(it))
+        .collect()
+}
+
+fn has_port(it: &RawTransition, port: u16) -> bool {
+    [it.key.local, it.key.peer]
+        .iter()
+        .any(|end| end.port == Some(Port(port)))
+}
+
+/// The transitions of one connection to `port`, client's and child's apart.
+fn by_socket(all: &[Raw], port: u16) -> BTreeMap<SockAddress, Vec<RawTransition>> {
+    let mut sockets: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for it in transitions(all, |it| has_port(it, port)) {
+        sockets.entry(it.key.sock).or_default().push(it);
+    }
+    sockets
+}
+
+fn path(of: &[RawTransition]) -> Vec<TcpState> {
+    of.iter().map(|it| it.to).collect()
+}
+
+#[test]
+fn every_probe_that_this_kernel_allows_is_attached() {
+    let probes = open();
+    let missing: Vec<_> = probes
+        .status()
+        .iter()
+        .filter(|it| it.state != ProbeState::Attached)
+        .collect();
+    // Hardened kernels refuse function probes; then the system calls serve.
+    let accept = probes
+        .status()
+        .iter()
+        .any(|it| it.name.starts_with("accept") && it.state == ProbeState::Attached);
+    assert!(accept);
+    assert!(
+        missing.iter().all(|it| it.name == "accept_function"),
+        "{missing:?}"
+    );
+    let known = probes.functions;
+    assert!(
+        known.epoll != 0 && known.poll != 0 && known.read != 0,
+        "{known:?}"
+    );
+    assert!(known.accept != 0 && known.data_ready != 0, "{known:?}");
+    assert!([100, 250, 300, 1000].contains(&probes.hz()));
+}
+
+/// One connection: the client writes, both read, the client closes first.
+fn converse(listener: &TcpListener, address: SocketAddr) -> (SocketAddr, SocketAddr) {
+    let mut client = TcpStream::connect(address).expect("the listener listens");
+    let (mut server, _) = listener.accept().expect("the client connected");
+    let ends = (
+        client.local_addr().expect("connected"),
+        server.local_addr().expect("connected"),
+    );
+    client.write_all(b"hello").expect("the peer is there");
+    server.read_exact(&mut [0; 5]).expect("five bytes came");
+    drop(client);
+    assert_eq!(server.read(&mut [0]).expect("the FIN came"), 0);
+    drop(server);
+    ends
+}
+
+fn a_connection_is_seen_whole(bind: IpAddr, connect: IpAddr) {
+    use TcpState::{Close, CloseWait, Established, FinWait1, FinWait2, LastAck, SynRecv, SynSent};
+    let mut probes = open();
+    let listener = TcpListener::bind((bind, 0)).expect("a port is free");
+    let port = listener.local_addr().expect("bound").port();
+    let (client, _) = converse(&listener, (connect, port).into());
+    let all = drained(&mut probes);
+    let sockets = by_socket(&all, port);
+    let find = |first: TcpState| {
+        sockets
+            .values()
+            .find(|it| it.iter().any(|it| it.to == first))
+            .unwrap_or_else(|| panic!("no socket entered {first}: {sockets:?}"))
+    };
+
+    let active = find(SynSent);
+    assert_eq!(
+        path(active),
+        [SynSent, Established, FinWait1, FinWait2, Close]
+    );
+    let end = |ip, port| Endpoint::known(SocketAddr::new(ip, port));
+    let (first, close) = (&active[0], &active[4]);
+    // The port of a connecting socket is chosen after SYN_SENT is reported.
+    assert_eq!(first.key.local.port, None);
+    assert_eq!(first.key.peer, end(connect, port));
+    assert!(matches!(first.context, Context::Process { pid, exiting: false, .. } if pid == us()));
+    assert_eq!((first.unread, first.unacked), (None, None));
+    // skc_num is 0 at CLOSE already.
+    assert_eq!(close.key.local, end(connect, client.port()));
+    assert_eq!(close.key.peer, end(connect, port));
+    assert!(close.peer_fin && close.dead && close.error.is_none());
+    assert!(matches!(active[2].context, Context::Process { pid, .. } if pid == us()));
+    assert!(active[2].file_released && active[2].has_socket);
+    assert_eq!(active[2].unacked, Some(0));
+
+    let passive = find(CloseWait);
+    assert_eq!(
+        path(passive),
+        [SynRecv, Established, CloseWait, LastAck, Close][5 - passive.len()..]
+    );
+    let established = passive.iter().find(|it| it.to == Established);
+    let established = established.expect("it was established");
+    assert!(!established.has_socket && established.context == Context::Interrupt);
+    let eof = passive
+        .iter()
+        .find(|it| it.to == CloseWait)
+        .expect("it was closed");
+    assert!(eof.peer_fin && eof.has_socket && !eof.file_released);
+    assert_eq!((eof.unread, eof.file_refs), (Some(1), Some(1)));
+    let close = passive.last().expect("not empty");
+    assert_eq!(close.key.local, end(connect, port));
+    assert_eq!(close.key.peer, end(connect, client.port()));
+
+    let accepted: Vec<RawAccept> = all
+        .iter()
+        .filter_map(|it| match it {
+            Raw::Accept(it) if it.key.peer.port == Some(Port(client.port())) => Some(*it),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(accepted.len(), 1, "{accepted:?}");
+    assert_eq!(accepted[0].key.sock, close.key.sock);
+    assert_eq!(accepted[0].key.local, end(connect, port));
+    assert_eq!(accepted[0].pid, us());
+
+    for sock in [active[0].key.sock, close.key.sock] {
+        let last = all.iter().rposition(|it| match it {
+            Raw::Transition(it) => it.key.sock == sock && has_port(it, port),
+            _ => false,
+        });
+        let gone = all[last.expect("seen")..]
+            .iter()
+            .any(|it| matches!(it, Raw::Destroy(it) if it.sock == sock));
+        assert!(gone, "a socket ends after its last transition");
+    }
+}
+
+#[test]
+fn an_ipv4_connection_is_seen_whole() {
+    a_connection_is_seen_whole(LOOPBACK, LOOPBACK);
+}
+
+#[test]
+fn an_ipv6_connection_is_seen_whole() {
+    let loopback = IpAddr::V6(Ipv6Addr::LOCALHOST);
+    a_connection_is_seen_whole(loopback, loopback);
+}
+
+#[test]
+fn an_ipv4_connection_to_an_ipv6_listener_is_ipv4() {
+    a_connection_is_seen_whole(IpAddr::V6(Ipv6Addr::UNSPECIFIED), LOOPBACK);
+}
+
+#[test]
+fn a_refused_connection_shows_both_resets() {
+    let mut probes = open();
+    let listener = TcpListener::bind((LOOPBACK, 0)).expect("a port is free");
+    let address = listener.local_addr().expect("bound");
+    drop(listener);
+    TcpStream::connect(address).expect_err("nobody listens");
+    let all = drained(&mut probes);
+    let resets: Vec<&RawReset> = all
+        .iter()
+        .filter_map(|it| match it {
+            Raw::Reset(it) => Some(it),
+            _ => None,
+        })
+        .filter(|it| [it.key.local, it.key.peer].contains(&Endpoint::known(address)))
+        .collect();
+    let sent = resets
+        .iter()
+        .find(|it| it.direction == ResetDirection::Sent)
+        .unwrap_or_else(|| panic!("no RST was sent: {resets:?}"));
+    assert_eq!(sent.key.local, Endpoint::known(address));
+    assert_eq!((sent.key.sock, sent.state), (SockAddress(0), None));
+    let reason = sent.reason.and_then(|it| probes.reset_reason(it));
+    assert_eq!(reason, Some("NO_SOCKET"));
+    let received = resets
+        .iter()
+        .find(|it| it.direction == ResetDirection::Received)
+        .unwrap_or_else(|| panic!("no RST was received: {resets:?}"));
+    assert_eq!(received.state, Some(TcpState::SynSent));
+    assert_eq!(received.key.local, sent.key.peer);
+    assert_eq!(received.key.netns, sent.key.netns);
+    let closed = transitions(&all, |it| has_port(it, address.port()));
+    let last = closed.last().expect("it was reported");
+    assert_eq!((last.to, last.error), (TcpState::Close, Some(111)));
+}
+
+#[test]
+fn a_full_listener_makes_the_client_repeat_its_syn() {
+    let mut probes = open();
+    let listener = Listener::with_backlog(0);
+    let first = TcpStream::connect(listener.address).expect("one fits");
+    let timeout = Duration::from_millis(1500);
+    TcpStream::connect_timeout(&listener.address, timeout).expect_err("the queue is full");
+    let repeated = drained(&mut probes).into_iter().find_map(|it| match it {
+        Raw::Retransmit(it) if it.key.peer.port == Some(Port(listener.address.port())) => Some(it),
+        _ => None,
+    });
+    let repeated = repeated.expect("the SYN is repeated after a second");
+    assert!(repeated.syn && !repeated.fin);
+    assert_eq!((repeated.state, repeated.attempt), (TcpState::SynSent, 1));
+    assert_eq!(repeated.rto, Some(Duration::from_secs(1)));
+    drop(first);
+}
+
+#[test]
+fn a_deferred_accept_makes_the_listener_repeat_its_synack() {
+    let mut probes = open();
+    let listener = Listener::with_backlog(8);
+    listener.set(libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, 1);
+    let client = TcpStream::connect(listener.address).expect("the listener listens");
+    std::thread::sleep(Duration::from_millis(1500));
+    let repeated = drained(&mut probes).into_iter().find_map(|it| match it {
+        Raw::SynackRetransmit(it) if it.key.local.port == Some(Port(listener.address.port())) => {
+            Some(it)
+        }
+        _ => None,
+    });
+    let repeated = repeated.expect("the SYN-ACK is repeated after a second");
+    assert_eq!(repeated.attempt, 1);
+    assert!(repeated.defer_accept && repeated.acked);
+    let peer = client.local_addr().expect("connected");
+    assert_eq!(repeated.key.peer, Endpoint::known(peer));
+}
+
+#[test]
+fn the_end_of_a_process_is_seen_with_its_name() {
+    let mut probes = open();
+    let mut child = std::process::Command::new("/bin/true")
+        .spawn()
+        .expect("true exists");
+    let pid = Pid(child.id());
+    child.wait().expect("it ends");
+    let exit = drained(&mut probes).into_iter().find_map(|it| match it {
+        Raw::Exit(it) if it.pid == pid => Some(it),
+        _ => None,
+    });
+    let exit = exit.expect("the exit is reported");
+    assert_eq!(exit.name(), "true");
+    assert!(exit.started_boot_ns > 0);
+}
+
+#[test]
+fn the_filter_works_in_the_kernel() {
+    let wanted = TcpListener::bind((LOOPBACK, 0)).expect("a port is free");
+    let other = TcpListener::bind((LOOPBACK, 0)).expect("a port is free");
+    let wanted_at = wanted.local_addr().expect("bound");
+    let filter = KernelFilter {
+        family: Some(Family::V4),
+        local_ports: vec![Port(1), Port(wanted_at.port())],
+        ..KernelFilter::default()
+    };
+    let mut probes = open_with(filter, 1 << 20);
+    converse(&other, other.local_addr().expect("bound"));
+    converse(&wanted, wanted_at);
+    let all = drained(&mut probes);
+    let ports: BTreeSet<_> = transitions(&all, |_| true)
+        .iter()
+        .filter_map(|it| it.key.local.port)
+        .collect();
+    assert_eq!(ports, BTreeSet::from([Port(wanted_at.port())]));
+    let rows = rows(&mut probes);
+    assert!(
+        rows.iter()
+            .all(|it| it.key.local.port == Some(Port(wanted_at.port())))
+    );
+    assert!(!rows.is_empty());
+}
+
+#[test]
+fn the_reader_is_woken_at_a_quarter_and_not_before() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime can be made");
+    let listener = TcpListener::bind((LOOPBACK, 0)).expect("a port is free");
+    let address = listener.local_addr().expect("bound");
+    // The filter keeps the neighbours' records out of this ring.
+    let filter = KernelFilter {
+        local_ports: vec![Port(address.port())],
+        ..KernelFilter::default()
+    };
+    let mut probes = open_with(filter, 1 << 16);
+    let woken = |probes: &mut Probes, within: Duration| {
+        runtime.block_on(async { tokio::time::timeout(within, probes.ready()).await.is_ok() })
+    };
+    drained(&mut probes);
+    woken(&mut probes, Duration::from_millis(10));
+    converse(&listener, address);
+    assert!(!woken(&mut probes, Duration::from_millis(100)));
+    for _ in 0..60 {
+        converse(&listener, address);
+    }
+    assert!(woken(&mut probes, Duration::from_secs(2)));
+    assert_eq!(probes.drain(3, &mut |_| ()), 3);
+    assert!(woken(&mut probes, Duration::ZERO), "more is there");
+}
+
+#[test]
+fn without_privilege_it_says_so() {
+    // Thread by thread, unlike the C library's function.
+    let refused = std::thread::spawn(|| {
+        // SAFETY: the call concerns this thread only, which ends after it.
+        let changed = unsafe { libc::syscall(libc::SYS_setresuid, 65534, 65534, 65534) };
+        assert_eq!(changed, 0);
+        Probes::open(&ProbeOptions::default()).err()
+    });
+    let error = refused.join().expect("it does not panic");
+    assert!(
+        matches!(error, Some(KernelError::NotPrivileged { .. })),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn what_does_not_fit_is_counted() {
+    let mut probes = open_with(KernelFilter::default(), 1);
+    let listener = TcpListener::bind((LOOPBACK, 0)).expect("a port is free");
+    let address = listener.local_addr().expect("bound");
+    for _ in 0..300 {
+        converse(&listener, address);
+    }
+    let lost = probes.losses().ring;
+    assert!(
+        lost.iter().any(|it| it.0 == Kind::Transition && it.1 > 500),
+        "{lost:?}"
+    );
+}
+
+#[test]
+fn the_understudy_runs_second_and_seldom_speaks() {
+    let mut probes = open();
+    let listener = TcpListener::bind((LOOPBACK, 0)).expect("a port is free");
+    let address = listener.local_addr().expect("bound");
+    for _ in 0..500 {
+        converse(&listener, address);
+    }
+    let all = drained(&mut probes);
+    let seen = transitions(&all, |it| has_port(it, address.port()));
+    let flagged = seen.iter().filter(|it| it.understudy).count();
+    // Were it run first, every transition would be flagged.
+    assert!(flagged * 20 < seen.len(), "{flagged} of {}", seen.len());
+    let plain = seen.len() - flagged;
+    assert!(plain >= 500 * 9 - flagged, "{plain} and {flagged}");
+}
+
+#[test]
+fn what_the_first_program_misses_the_understudy_reports() {
+    use aya::programs::BtfTracePoint;
+    let mut probes = open();
+    // As if the kernel skipped it each time.
+    let state: &mut BtfTracePoint = probes
+        .ebpf
+        .program_mut("state")
+        .expect("it is in the object")
+        .try_into()
+        .expect("it is of that kind");
+    state.unload().expect("it was loaded");
+    let listener = TcpListener::bind((LOOPBACK, 0)).expect("a port is free");
+    let address = listener.local_addr().expect("bound");
+    converse(&listener, address);
+    let all = drained(&mut probes);
+    let seen = transitions(&all, |it| has_port(it, address.port()));
+    assert!(
+        seen.len() >= 9 && seen.iter().all(|it| it.understudy),
+        "{seen:?}"
+    );
+}
+
+fn rows(probes: &mut Probes) -> Vec<RawRow> {
+    let mut rows = Vec::new();
+    let end = probes
+        .descriptors(&mut |row| rows.push(row))
+        .expect("descriptors can be iterated");
+    assert!(end.complete);
+    assert_eq!(end.rows, rows.len() as u64);
+    rows
+}
+
+#[test]
+fn every_descriptor_has_a_row_and_every_queued_connection_one() {
+    let listener = Listener::with_backlog(300);
+    let port = Port(listener.address.port());
+    let mut queued: Vec<_> = (0..200)
+        .map(|_| TcpStream::connect(listener.address).expect("there is room"))
+        .collect();
+    queued[0].write_all(b"hello").expect("the peer is there");
+    let copy = queued[0].try_clone().expect("a descriptor is free");
+    let mut probes = open();
+    let rows = rows(&mut probes);
+
+    let client = queued[0].local_addr().expect("connected");
+    let fds: BTreeSet<_> = rows
+        .iter()
+        .filter(|it| it.key.local == Endpoint::known(client))
+        .map(|it| it.holder.clone().map(|it| (it.pid, it.fd.0)))
+        .collect();
+    use std::os::fd::AsRawFd as _;
+    let expected = [&queued[0], &copy].map(|it| Some((us(), it.as_raw_fd().unsigned_abs())));
+    assert_eq!(fds, BTreeSet::from(expected));
+
+    let listening: Vec<_> = rows
+        .iter()
+        .filter(|it| it.state == TcpState::Listen && it.key.local.port == Some(port))
+        .collect();
+    assert_eq!(listening.len(), 1);
+    assert_eq!(listening[0].key.peer, Endpoint::default());
+    let level = listening[0].queue.expect("a listener has a queue");
+    assert_eq!((level.depth, level.limit), (200, 300));
+
+    let waiting: Vec<_> = rows
+        .iter()
+        .filter(|it| it.listener == Some(listening[0].key.sock))
+        .collect();
+    assert_eq!(waiting.len(), 200);
+    assert!(
+        waiting
+            .iter()
+            .all(|it| !it.has_socket && it.state == TcpState::Established)
+    );
+    let unread = waiting
+        .iter()
+        .find(|it| it.key.peer == Endpoint::known(client))
+        .expect("each client's other end is there");
+    assert_eq!(unread.unread, Some(5));
+    assert!(unread.idle.is_some_and(|it| it < Duration::from_secs(20)));
+
+    let mut tables = Vec::new();
+    let netns = std::fs::File::open("/proc/self/ns/net").expect("/proc is mounted");
+    probes
+        .tables(netns.as_fd(), &mut |row| tables.push(row))
+        .expect("the tables can be iterated");
+    let addresses: BTreeSet<_> = tables.iter().map(|it| it.key.sock).collect();
+    assert!(waiting.iter().all(|it| addresses.contains(&it.key.sock)));
+    assert!(addresses.contains(&listening[0].key.sock));
+}
+
+/// What the peek says about the accepted end of a connection, once it is in CLOSE_WAIT.
+fn peeked(probes: &mut Probes, port: u16) -> RawPeek {
+    let row = rows(probes)
+        .into_iter()
+        .find(|it| it.state == TcpState::CloseWait && it.key.local.port == Some(Port(port)))
+        .expect("the peer closed");
+    let mut seen = Vec::new();
+    probes
+        .peek(&[row.key.sock.0], &mut |it| seen.push(it))
+        .expect("peeking works");
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].key, row.key);
+    assert_eq!(seen[0].state, TcpState::CloseWait);
+    seen.remove(0)
+}
+
+#[test]
+fn the_peek_tells_the_four_mistakes_apart() {
+    let mut probes = open();
+
+    let never = Listener::with_backlog(8);
+    drop(TcpStream::connect(never.address).expect("there is room"));
+    std::thread::sleep(Duration::from_millis(20));
+    let it = peeked(&mut probes, never.address.port());
+    assert!(!it.has_socket && !it.dead);
+    assert_eq!((it.unread, it.file_refs), (1, None));
+
+    let accepted = || {
+        let listener = TcpListener::bind((LOOPBACK, 0)).expect("a port is free");
+        let address = listener.local_addr().expect("bound");
+        drop(TcpStream::connect(address).expect("the listener listens"));
+        let (server, _) = listener.accept().expect("the client connected");
+        std::thread::sleep(Duration::from_millis(20));
+        (server, address.port())
+    };
+
+    let (unwatched, port) = accepted();
+    let it = peeked(&mut probes, port);
+    assert!(it.has_socket && !it.special_reader);
+    assert_eq!((it.unread, it.file_refs), (1, Some(1)));
+    assert!(it.waiters.expect("not torn").is_empty());
+    assert!(it.idle.is_some_and(|it| it < Duration::from_secs(5)));
+    drop(unwatched);
+
+    let (watched, port) = accepted();
+    let interest = (libc::EPOLLIN | libc::EPOLLRDHUP) as u32;
+    let _epoll = learn::Epoll::watch(std::os::fd::AsRawFd::as_raw_fd(&watched), interest)
+        .expect("epoll works");
+    let it = peeked(&mut probes, port);
+    assert_eq!(it.unread, 1);
+    let waiters = it.waiters.expect("not torn");
+    assert_eq!(waiters.epoll.len(), 1);
+    assert_eq!(waiters.epoll[0].events & interest, interest);
+    assert!(waiters.epoll[0].ready && !waiters.epoll[0].waited_on);
+
+    let (mut read, port) = accepted();
+    assert_eq!(read.read(&mut [0]).expect("the FIN came"), 0);
+    let it = peeked(&mut probes, port);
+    assert_eq!((it.unread, it.file_refs), (0, Some(1)));
+}
+
+#[test]
+fn stale_addresses_give_no_answer() {
+    let mut probes = open();
+    let mut answers = 0;
+    let addresses = [0, 8, 0xdead_beef, u64::MAX, 0xffff_8000_0000_0000];
+    probes
+        .peek(&addresses, &mut |_| answers += 1)
+        .expect("peeking works");
+    assert_eq!(answers, 0);
+}
+
+/// A listener with a backlog of our choice.
+struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    fn with_backlog(backlog: i32) -> Self {
+        let socket = TcpListener::bind((LOOPBACK, 0)).expect("a port is free");
+        // SAFETY: the descriptor is a socket. A second listen changes the backlog.
+        let changed = unsafe { libc::listen(std::os::fd::AsRawFd::as_raw_fd(&socket), backlog) };
+        assert_eq!(changed, 0);
+        let address = socket.local_addr().expect("bound");
+        Self { socket, address }
+    }
+
+    fn set(&self, level: i32, option: i32, value: i32) {
+        let fd = std::os::fd::AsRawFd::as_raw_fd(&self.socket);
+        let size = size_of::<i32>() as libc::socklen_t;
+        // SAFETY: the value outlives the call and has the size given.
+        let set = unsafe { libc::setsockopt(fd, level, option, (&raw const value).cast(), size) };
+        assert_eq!(set, 0);
+    }
+}

@@ -1,0 +1,147 @@
+//! What /proc tells of a process at the moment that a finding asks: what its threads are doing, and
+//! how many descriptors it has left.
+
+use std::fs;
+use std::sync::Arc;
+
+use tcptrace_core::input::ThreadState;
+use tcptrace_core::units::{Pid, Tid};
+
+/// Adds what the threads of `pid` are doing, lowest number first, until `most` are in `states`.
+pub(crate) fn look(pid: Pid, most: usize, states: &mut Vec<ThreadState>) {
+    let Ok(entries) = fs::read_dir(format!("/proc/{}/task", pid.0)) else {
+        return; // It has exited.
+    };
+    // The kernel lists threads in ascending order, so that a process with ten thousand of them costs
+    // no more than one with eight.
+    for entry in entries.flatten() {
+        if states.len() >= most {
+            return;
+        }
+        let name = entry.file_name();
+        let Some(tid) = name.to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        let task = entry.path();
+        let Some(state) = fs::read(task.join("stat")).ok().and_then(state_letter) else {
+            continue;
+        };
+        // "0" is a thread that runs, or a kernel that does not tell.
+        let wait_channel = fs::read_to_string(task.join("wchan"))
+            .ok()
+            .filter(|function| !function.is_empty() && function != "0")
+            .map(Arc::from);
+        states.push(ThreadState {
+            pid,
+            tid: Tid(tid),
+            state,
+            wait_channel,
+        });
+    }
+}
+
+/// The third field of a `stat` file, after a name that may hold anything.
+fn state_letter(stat: Vec<u8>) -> Option<char> {
+    let close = stat.iter().rposition(|&byte| byte == b')')?;
+    stat.get(close + 2).map(|&letter| char::from(letter))
+}
+
+/// How many descriptors `pid` has open, and how many it may have. Nothing when it is gone.
+pub(crate) fn descriptors(pid: Pid) -> Option<(u64, u64)> {
+    let limits = fs::read_to_string(format!("/proc/{}/limits", pid.0)).ok()?;
+    Some((open_descriptors(pid)?, descriptor_limit(&limits)?))
+}
+
+fn open_descriptors(pid: Pid) -> Option<u64> {
+    let directory = format!("/proc/{}/fd", pid.0);
+    // From Linux 6.2 the directory's size is the answer; before it is 0.
+    match fs::metadata(&directory).ok()?.len() {
+        0 => Some(fs::read_dir(&directory).ok()?.count() as u64),
+        open => Some(open),
+    }
+}
+
+/// The soft limit; `unlimited` is more than anyone opens.
+fn descriptor_limit(limits: &str) -> Option<u64> {
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
+    match line.split_whitespace().next()? {
+        "unlimited" => Some(u64::MAX),
+        number => number.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_stopped_process_is_seen_stopped() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = Pid(child.id());
+        let observe = || {
+            let mut states = Vec::new();
+            look(pid, 8, &mut states);
+            states
+        };
+        let until = |letter| {
+            for _ in 0..1000 {
+                let states = observe();
+                assert_eq!(states.len(), 1);
+                assert_eq!((states[0].pid, states[0].tid), (pid, Tid(pid.0)));
+                if states[0].state == letter {
+                    return;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(2));
+            }
+            panic!("never {letter}: {:?}", observe());
+        };
+        until('S');
+        // SAFETY: a child of ours that was not waited for, so the pid is still its.
+        unsafe { libc::kill(child.id().cast_signed(), libc::SIGSTOP) };
+        until('T');
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(observe(), []);
+    }
+
+    #[test]
+    fn threads_are_bounded() {
+        let (quit, wait) = std::sync::mpsc::channel::<()>();
+        let wait = Arc::new(std::sync::Mutex::new(wait));
+        for _ in 0..20 {
+            let wait = Arc::clone(&wait);
+            std::thread::spawn(move || wait.lock().unwrap().recv());
+        }
+        let mut states = Vec::new();
+        look(Pid(std::process::id()), 8, &mut states);
+        assert_eq!(states.len(), 8);
+        drop(quit);
+    }
+
+    #[test]
+    fn descriptors_are_counted_against_their_limit() {
+        let me = Pid(std::process::id());
+        let (before, limit) = descriptors(me).unwrap();
+        let held: Vec<_> = (0..50).map(|_| fs::File::open("/").unwrap()).collect();
+        let (after, _) = descriptors(me).unwrap();
+        // Other tests open and close files meanwhile.
+        assert!(after >= before + 30, "{before} {after}");
+        drop(held);
+        let mut rlimit = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        // SAFETY: `rlimit` is a valid structure to write to.
+        unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut rlimit) };
+        assert_eq!(limit, rlimit.rlim_cur);
+        assert_eq!(descriptors(Pid(u32::MAX)), None);
+        assert_eq!(
+            descriptor_limit("Max open files  unlimited 5 files"),
+            Some(u64::MAX)
+        );
+    }
+}

@@ -1,0 +1,179 @@
+//! Input -> line. Every payload is taken apart without `..`, so that a new field breaks the build
+//! here instead of being forgotten in a file.
+//!
+//! Facts are written without allocating, booleans always, unknown values never. Headers, findings
+//! and footers are rare and go through serde.
+
+mod events;
+mod host;
+mod looks;
+
+use bytes::{BufMut, BytesMut};
+use tcptrace_core::Input;
+use tcptrace_core::engine::Annotation;
+use tcptrace_core::finding::{Finding, Owner};
+use tcptrace_core::input::{self, SocketKey};
+use tcptrace_core::tcp::Endpoint;
+use tcptrace_core::units::{MonoNs, NetnsId, SockId};
+
+use super::finding::RecordedFinding;
+use super::header::{Footer, Header};
+use super::json::{Object, integer};
+use super::kinds::LineKind;
+use super::stamp::Stamper;
+
+/// Numbers, stamps and writes lines. The recorder has one; a replay that prints NDJSON has one.
+#[derive(Clone, Debug)]
+pub(crate) struct Encoder {
+    seq: u64,
+    stamper: Stamper,
+}
+
+impl Encoder {
+    /// For a recording whose header says this offset of the wall clock from the monotonic one.
+    pub(crate) fn new(clock_offset_ns: i64) -> Self {
+        Self {
+            seq: 0,
+            stamper: Stamper::new(clock_offset_ns),
+        }
+    }
+
+    /// Appends the first line.
+    pub(crate) fn header(&mut self, header: &Header, out: &mut BytesMut) {
+        self.line("header", header.at, out, |line| line.members(header));
+    }
+
+    /// Appends the last line.
+    pub(crate) fn footer(&mut self, footer: &Footer, out: &mut BytesMut) {
+        self.line("footer", footer.at, out, |line| line.members(footer));
+    }
+
+    /// Appends a finding as it is at `now`: the time of the Input that brought it, so that a replay
+    /// says the same.
+    pub(crate) fn finding(&mut self, finding: &Finding, now: MonoNs, out: &mut BytesMut) {
+        let recorded = self.recorded(finding, now);
+        self.recorded_finding(&recorded, out);
+    }
+
+    /// A finding in the form in which it is written, and in which a recorded one is read.
+    pub(crate) fn recorded(&mut self, finding: &Finding, now: MonoNs) -> RecordedFinding {
+        RecordedFinding::new(finding, now, |at| self.stamper.text(at))
+    }
+
+    /// Appends a finding that was read from a recording or made by [`Encoder::recorded`].
+    pub(crate) fn recorded_finding(&mut self, finding: &RecordedFinding, out: &mut BytesMut) {
+        self.line(LineKind::Finding.name(), finding.at, out, |line| {
+            line.members(finding);
+        });
+    }
+
+    /// Takes the clock offset of a tick that is not written: for a replay.
+    pub(crate) fn observe(&mut self, input: &Input) {
+        if let Input::Tick(tick) = input {
+            self.stamper.learn(tick);
+        }
+    }
+
+    /// Appends a fact, with what the engine adds to it.
+    pub(crate) fn input(&mut self, input: &Input, annotation: &Annotation, out: &mut BytesMut) {
+        self.observe(input);
+        self.line(LineKind::of(input).name(), input.at(), out, |line| {
+            if let Some(key) = input.key() {
+                socket(line, key);
+                if let Some(owner) = &annotation.process {
+                    line.object("process", |process| owner_of(process, owner));
+                }
+            }
+            fact(line, input, annotation);
+        });
+    }
+
+    /// `{"type":T,"seq":N,"time":"…","mono_ns":N` + what `fill` adds + `}\n`.
+    fn line(
+        &mut self,
+        kind: &'static str,
+        at: MonoNs,
+        out: &mut BytesMut,
+        fill: impl FnOnce(&mut Object<'_>),
+    ) {
+        out.extend_from_slice(br#"{"type":""#);
+        out.extend_from_slice(kind.as_bytes());
+        out.extend_from_slice(br#"","seq":"#);
+        integer(out, self.seq);
+        self.seq += 1;
+        out.extend_from_slice(br#","time":""#);
+        self.stamper.write(out, at);
+        out.extend_from_slice(br#"","mono_ns":"#);
+        integer(out, at.0);
+        let mut line = Object::resume(out);
+        fill(&mut line);
+        line.close();
+        out.put_u8(b'\n');
+    }
+}
+
+fn fact(line: &mut Object<'_>, input: &Input, annotation: &Annotation) {
+    match input {
+        Input::Transition(x) => events::transition(line, x, annotation),
+        Input::Accept(x) => events::accept(line, x),
+        Input::Retransmit(x) => events::retransmit(line, x),
+        Input::SynackRetransmit(x) => events::synack_retransmit(line, x),
+        Input::Reset(x) => events::reset(line, x),
+        Input::QueueDrop(x) => events::queue_drop(line, x),
+        // All that there is to say is in the key and in the time.
+        Input::Destroy(input::Destroy { at: _, key: _ }) => {}
+        Input::Socket(x) => looks::socket_row(line, x),
+        Input::Snapshot(x) => host::snapshot(line, x),
+        Input::Inspection(x) => looks::inspection(line, x),
+        Input::Listener(x) => looks::listener(line, x),
+        Input::Counters(x) => host::counters(line, x),
+        Input::Netns(x) => host::netns_facts(line, x),
+        Input::Process(x) => host::process(line, x),
+        Input::Loss(x) => host::loss(line, x),
+        // The wall clock of a tick is its `time`.
+        Input::Tick(input::Tick { at: _, wall: _ }) => {}
+    }
+}
+
+/// Which socket. Namespace 0 and socket 0 stand for unknown, and unknown is absent.
+fn socket(line: &mut Object<'_>, key: &SocketKey) {
+    let SocketKey {
+        sock,
+        netns,
+        local,
+        peer,
+    } = key;
+    if *sock != SockId(0) {
+        line.base36("sock", sock.0);
+    }
+    if *netns != NetnsId(0) {
+        line.number("netns", netns.0);
+    }
+    endpoint(line, "local", local);
+    endpoint(line, "peer", peer);
+}
+
+fn endpoint(line: &mut Object<'_>, key: &'static str, endpoint: &Endpoint) {
+    let Endpoint { address, port } = *endpoint;
+    if address.is_some() || port.is_some() {
+        line.object(key, |inner| {
+            if let Some(address) = address {
+                inner.address("address", address);
+            }
+            inner.known("port", port.map(|port| port.0));
+        });
+    }
+}
+
+/// The owner, short: details stand once, on its `process` line.
+fn owner_of(object: &mut Object<'_>, owner: &Owner) {
+    let Owner {
+        process,
+        provenance,
+        confidence,
+    } = owner;
+    object.number("pid", process.pid.0);
+    object.text("name", &process.name);
+    object.word("provenance", provenance.name());
+    object.word("confidence", confidence.name());
+}

@@ -1,0 +1,124 @@
+//! A text that scrolls: headings, paragraphs, tables of names and values, and lines that can be
+//! marked.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+
+use super::fit;
+use super::quantity;
+use super::screen::Place;
+use super::theme::Theme;
+
+/// Names in a table of pairs take at most this many cells.
+const NAME_CELLS: usize = 22;
+
+/// Lines laid out for one width.
+pub(super) struct Document {
+    theme: Theme,
+    cells: usize,
+    lines: Vec<Line<'static>>,
+    /// The line that must be seen when the mark has just moved.
+    marked: Option<usize>,
+}
+
+impl Document {
+    pub(super) fn new(area: Rect, theme: Theme) -> Self {
+        Self {
+            theme,
+            // One cell of air on each side.
+            cells: usize::from(area.width).saturating_sub(2),
+            lines: Vec::new(),
+            marked: None,
+        }
+    }
+
+    pub(super) fn cells(&self) -> usize {
+        self.cells
+    }
+
+    pub(super) fn heading(&mut self, text: &str) {
+        if !self.lines.is_empty() {
+            self.lines.push(Line::default());
+        }
+        self.lines
+            .push(Line::styled(text.to_owned(), self.theme.heading()));
+    }
+
+    /// Wrapped text. It must have been escaped.
+    pub(super) fn paragraph(&mut self, text: &str, style: Style) {
+        for line in fit::wrap(text, self.cells) {
+            self.lines.push(Line::styled(line, style));
+        }
+    }
+
+    /// A table of names and values; long values wrap under themselves. Values must have been
+    /// escaped.
+    pub(super) fn pairs(&mut self, pairs: &[(&str, String)]) {
+        let names = pairs.iter().map(|(name, _)| fit::width(name));
+        let column = names.max().unwrap_or(0).min(NAME_CELLS);
+        for (name, value) in pairs {
+            let room = self.cells.saturating_sub(column + 4);
+            for (i, piece) in fit::wrap(value, room).into_iter().enumerate() {
+                let name = if i == 0 { name } else { "" };
+                self.lines.push(Line::from(vec![
+                    Span::styled(
+                        format!("  {}  ", fit::left(name, column, self.theme)),
+                        self.theme.quiet(),
+                    ),
+                    Span::raw(piece),
+                ]));
+            }
+        }
+    }
+
+    pub(super) fn line(&mut self, line: Line<'static>) {
+        self.lines.push(line);
+    }
+
+    /// A line that can be marked and opened.
+    pub(super) fn link(&mut self, text: &str, marked: bool) {
+        let marker = if marked { self.theme.marker() } else { " " };
+        let text = fit::left(&format!("{marker} {text}"), self.cells, self.theme);
+        if marked {
+            self.marked = Some(self.lines.len());
+            self.lines.push(Line::styled(text, self.theme.selected()));
+        } else {
+            self.lines.push(Line::raw(text));
+        }
+    }
+
+    /// Draws what is in sight of `place`, and notes there how far it can scroll.
+    pub(super) fn draw(self, buffer: &mut Buffer, area: Rect, place: &mut Place) {
+        let height = usize::from(area.height);
+        let overflows = self.lines.len() > height;
+        // The last line then says what is missing.
+        let page = if overflows { height - 1 } else { height };
+        place.fit(self.lines.len(), page, self.marked);
+        for (line, y) in self
+            .lines
+            .iter()
+            .skip(place.scroll)
+            .take(page)
+            .zip(area.y..)
+        {
+            buffer.set_line(area.x + 1, y, line, self.cells as u16);
+        }
+        if overflows {
+            let below = self.lines.len() - place.scroll - page;
+            let text = match below {
+                0 => "end".to_owned(),
+                below => format!(
+                    "{}: j or PgDn",
+                    quantity::counted(below as u64, "more line")
+                ),
+            };
+            let line = Line::styled(
+                fit::right(&text, self.cells, self.theme),
+                self.theme.quiet(),
+            );
+            buffer.set_line(area.x + 1, area.bottom() - 1, &line, self.cells as u16);
+        }
+    }
+}

@@ -1,0 +1,452 @@
+//! Screens, drawn on a TestBackend from real engines.
+//!
+//! One function draws; each snapshot is a screen at a size, reached by the keys a user would press.
+
+use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use ratatui::buffer::Buffer;
+use ratatui::style::{Color, Modifier};
+use tcptrace_core::filter::Filter;
+use tcptrace_core::input::LossCause;
+use tcptrace_core::tcp::TcpState;
+
+use super::fixture::{self, Story};
+use super::*;
+
+const PLAIN: Options = Options {
+    color: false,
+    ascii: false,
+};
+const SMALL: (u16, u16) = (80, 24);
+const LARGE: (u16, u16) = (120, 40);
+
+fn facts() -> HeaderFacts {
+    HeaderFacts {
+        host: "web-3".to_owned(),
+        kernel: "6.18.5".to_owned(),
+        probes: "9/9 probes, accept by tracepoint".to_owned(),
+        recording: None,
+        source: Source::Live,
+    }
+}
+
+/// A view of a story.
+struct Desk {
+    tui: Tui,
+    story: Story,
+    facts: HeaderFacts,
+    size: (u16, u16),
+}
+
+impl Desk {
+    fn new(story: Story, options: Options, size: (u16, u16)) -> Self {
+        Self {
+            tui: Tui::new(options, Filter::default()),
+            story,
+            facts: facts(),
+            size,
+        }
+    }
+
+    fn press(&mut self, code: KeyCode) -> Action {
+        self.chord(code, KeyModifiers::NONE)
+    }
+
+    fn chord(&mut self, code: KeyCode, modifiers: KeyModifiers) -> Action {
+        let event = Event::Key(KeyEvent::new(code, modifiers));
+        let action = self.tui.handle(event, &self.story.engine);
+        self.draw();
+        action
+    }
+
+    /// Types a text, key by key; `\n` is Enter.
+    fn type_text(&mut self, text: &str) {
+        for c in text.chars() {
+            match c {
+                '\n' => self.press(KeyCode::Enter),
+                c => self.press(KeyCode::Char(c)),
+            };
+        }
+    }
+
+    fn draw(&mut self) -> Buffer {
+        let backend = TestBackend::new(self.size.0, self.size.1);
+        let mut terminal = Terminal::new(backend).unwrap();
+        terminal
+            .draw(|frame| self.tui.draw(frame, &self.story.engine, &self.facts))
+            .unwrap();
+        terminal.backend().buffer().clone()
+    }
+
+    fn text(&mut self) -> String {
+        text(&self.draw())
+    }
+
+    /// Lets five seconds pass in front of the user, with a connection at every tick.
+    fn watch(&mut self) {
+        for sock in 50..70 {
+            let peer = format!("198.51.100.9:{}", 53_000 + sock);
+            let key = fixture::key(sock, "10.0.0.1:80", &peer);
+            let story = &mut self.story;
+            story.transition(key, TcpState::Listen, TcpState::SynRecv, 0);
+            story.transition(key, TcpState::SynRecv, TcpState::Established, 0);
+            story.accept(key, 812);
+            story.tick(250);
+            self.draw();
+        }
+    }
+}
+
+fn text(buffer: &Buffer) -> String {
+    let width = usize::from(buffer.area.width);
+    let lines = buffer.content.chunks(width).map(|row| {
+        let line: String = row.iter().map(|cell| cell.symbol()).collect();
+        line.trim_end().to_owned()
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Draws the screen that `keys` lead to from the overview of the incident.
+fn check(name: &str, keys: &str, size: (u16, u16)) {
+    let mut desk = Desk::new(fixture::incident(), PLAIN, size);
+    desk.draw();
+    desk.type_text(keys);
+    insta::assert_snapshot!(format!("{name}_{}x{}", size.0, size.1), desk.text());
+}
+
+#[test]
+fn overview() {
+    check("overview", "", SMALL);
+    check("overview", "", LARGE);
+}
+
+#[test]
+fn rates_and_trends_appear_with_time() {
+    let mut desk = Desk::new(fixture::incident(), PLAIN, SMALL);
+    desk.draw();
+    desk.watch();
+    insta::assert_snapshot!("rates", desk.text());
+}
+
+#[test]
+fn findings() {
+    check("findings", "2", SMALL);
+    check("findings", "2", LARGE);
+}
+
+#[test]
+fn finding() {
+    check("finding", "\n", SMALL);
+    check("finding", "\n", LARGE);
+}
+
+#[test]
+fn connections() {
+    check("connections", "3", SMALL);
+    check("connections", "3", LARGE);
+}
+
+#[test]
+fn connection() {
+    check("connection", "3Gk\n", SMALL);
+    check("connection", "3/:51515\n\n", LARGE);
+}
+
+#[test]
+fn listeners() {
+    check("listeners", "4", SMALL);
+    check("listeners", "4", LARGE);
+}
+
+#[test]
+fn help() {
+    check("help_overview", "?", SMALL);
+    check("help_connections", "3?", LARGE);
+}
+
+#[test]
+fn nothing_found() {
+    let mut desk = Desk::new(Story::begin(), PLAIN, SMALL);
+    insta::assert_snapshot!("nothing_found", desk.text());
+}
+
+#[test]
+fn a_filter_is_typed_and_explained() {
+    let mut desk = Desk::new(fixture::incident(), PLAIN, SMALL);
+    desk.type_text("3/state:close-wait");
+    insta::assert_snapshot!("filter_typed", desk.text());
+    desk.type_text(" colour:red");
+    assert!(desk.text().contains("`colour:` is no filter word"));
+    // What cannot be understood is not accepted, and the last good words stay in force.
+    desk.type_text("\n");
+    assert!(desk.text().contains("`colour:` is no filter word"));
+    assert!(!desk.text().contains("ESTABLISHED"));
+    for _ in 0..11 {
+        desk.press(KeyCode::Backspace);
+    }
+    desk.type_text("\n");
+    assert!(desk.text().contains("3 of 11  filter state:close-wait"));
+    // q is a key again.
+    assert_eq!(desk.press(KeyCode::Char('q')), Action::Quit);
+    desk.press(KeyCode::Esc);
+    assert!(desk.text().contains("Connections  11  by state"));
+}
+
+#[test]
+fn letters_are_text_while_a_filter_is_typed() {
+    let mut desk = Desk::new(fixture::incident(), PLAIN, SMALL);
+    desk.type_text("3/q?p1");
+    assert!(desk.text().contains("/q?p1"));
+    assert_eq!(
+        desk.chord(KeyCode::Char('c'), KeyModifiers::CONTROL),
+        Action::Quit
+    );
+    assert_eq!(
+        desk.chord(KeyCode::Char('l'), KeyModifiers::CONTROL),
+        Action::Clear
+    );
+    desk.tui
+        .handle(Event::Paste("nginx\u{1b}\n".to_owned()), &desk.story.engine);
+    assert!(desk.text().contains("/q?p1nginx"));
+    desk.press(KeyCode::Esc);
+    assert!(desk.text().contains("Connections  11  by state"));
+}
+
+#[test]
+fn the_command_lines_filter_holds_everywhere() {
+    let filter = Filter {
+        states: vec![TcpState::CloseWait],
+        ..Filter::default()
+    };
+    let mut desk = Desk::new(fixture::incident(), PLAIN, SMALL);
+    desk.tui = Tui::new(PLAIN, filter);
+    desk.type_text("3");
+    assert!(desk.text().contains("Connections  3 of 11"));
+}
+
+#[test]
+fn sorting_walks_through_the_visible_columns() {
+    let mut desk = Desk::new(fixture::incident(), PLAIN, SMALL);
+    desk.type_text("3");
+    let mut seen = Vec::new();
+    for _ in 0..6 {
+        let text = desk.text();
+        let line = text.lines().find(|line| line.contains("STATE")).unwrap();
+        let word = line.split_whitespace().find(|word| word.contains('▲'));
+        seen.push(word.unwrap().trim_end_matches('▲').to_owned());
+        desk.type_text("s");
+    }
+    assert_eq!(seen, ["STATE", "AGE", "PROCESS", "LOCAL", "PEER", "STATE"]);
+    desk.type_text("S");
+    assert!(desk.text().contains("AGE▼"));
+    assert!(desk.text().contains("by age, reversed"));
+}
+
+#[test]
+fn the_selection_stays_with_its_connection() {
+    let mut desk = Desk::new(fixture::incident(), PLAIN, SMALL);
+    desk.type_text("3G");
+    let marked = |desk: &mut Desk| {
+        let text = desk.text();
+        let line = text.lines().find(|line| line.starts_with('›'));
+        line.unwrap().to_owned()
+    };
+    let before = marked(&mut desk);
+    assert!(
+        before.contains("51234") || before.contains("198.51.100.9"),
+        "{before}"
+    );
+    let peer = before.split_whitespace().last().unwrap().to_owned();
+    desk.type_text("S");
+    assert!(marked(&mut desk).ends_with(&peer));
+    let key = fixture::key(40, "10.0.0.1:80", "203.0.113.1:1");
+    desk.story
+        .transition(key, TcpState::Listen, TcpState::SynRecv, 0);
+    desk.story.tick(250);
+    assert!(marked(&mut desk).ends_with(&peer));
+}
+
+#[test]
+fn a_pause_freezes_the_view_and_not_the_engine() {
+    let mut desk = Desk::new(fixture::incident(), PLAIN, LARGE);
+    desk.type_text("3p");
+    let paused = desk.text();
+    assert!(paused.contains("PAUSED"));
+    let body = |text: &str| text.lines().skip(3).map(str::to_owned).collect::<Vec<_>>();
+    let key = fixture::key(40, "10.0.0.1:80", "203.0.113.1:1");
+    desk.story
+        .transition(key, TcpState::Listen, TcpState::SynRecv, 0);
+    desk.story.lose(LossCause::Ring, 7);
+    desk.story.wait(10);
+    let later = desk.text();
+    // A loss shows at once: it is news about the trace, not about what is read in peace.
+    assert!(later.contains("LOST 7 records: ring 7"));
+    // Its line moves the rest down by one.
+    assert_eq!(body(&later)[1..30], body(&paused)[..29]);
+    // One can look around: the timelines were kept.
+    desk.type_text("/51515\n\n");
+    assert!(desk.text().contains("FIN sent again, attempt 5"));
+    assert!(desk.text().contains("PAUSED"));
+    desk.type_text("p");
+    desk.press(KeyCode::Esc);
+    desk.type_text("c");
+    let resumed = desk.text();
+    assert!(!resumed.contains("PAUSED"));
+    assert!(resumed.contains("203.0.113.1:1"));
+}
+
+#[test]
+fn losses_are_loud() {
+    let mut story = fixture::incident();
+    story.lose(LossCause::Ring, 1200);
+    story.lose(LossCause::Recursion, 3);
+    story.tick(250);
+    let mut desk = Desk::new(story, PLAIN, SMALL);
+    desk.facts.recording = Some("/var/tmp/incident.ndjson".to_owned());
+    insta::assert_snapshot!("losses", desk.text());
+    let buffer = desk.draw();
+    assert!(buffer[(1, 2)].modifier.contains(Modifier::REVERSED));
+}
+
+#[test]
+fn a_replay_says_so() {
+    let mut desk = Desk::new(fixture::incident(), PLAIN, SMALL);
+    desk.facts.source = Source::Replay {
+        file: "incident.ndjson".to_owned(),
+        position: "00:12 of 01:00".to_owned(),
+    };
+    assert!(
+        desk.text()
+            .contains("replay of incident.ndjson, 00:12 of 01:00")
+    );
+}
+
+#[test]
+fn a_small_terminal_is_told_so() {
+    let mut desk = Desk::new(fixture::incident(), PLAIN, (60, 20));
+    assert!(
+        desk.text()
+            .contains("The terminal is 60x20; tcptrace needs 80x24.")
+    );
+    desk.size = (1, 1);
+    desk.draw();
+    assert_eq!(desk.press(KeyCode::Char('q')), Action::Quit);
+}
+
+/// Every screen of the incident, as a list of keys.
+const EVERY_SCREEN: [&str; 10] = [
+    "", "2", "3", "4", "\n", "3\n", "3G\n", "4\n", "?", "3/nginx",
+];
+
+#[test]
+fn colour_never_says_what_words_do_not() {
+    for keys in EVERY_SCREEN {
+        let mut texts = Vec::new();
+        for color in [true, false] {
+            let options = Options {
+                color,
+                ascii: false,
+            };
+            let mut desk = Desk::new(fixture::incident(), options, SMALL);
+            desk.draw();
+            desk.type_text(keys);
+            let buffer = desk.draw();
+            let coloured = buffer
+                .content
+                .iter()
+                .any(|cell| cell.fg != Color::Reset || cell.bg != Color::Reset);
+            assert_eq!(coloured, color, "{keys:?}");
+            texts.push(text(&buffer));
+        }
+        assert_eq!(texts[0], texts[1], "{keys:?}");
+    }
+}
+
+#[test]
+fn ascii_means_ascii() {
+    for keys in EVERY_SCREEN {
+        for size in [SMALL, LARGE] {
+            let options = Options {
+                color: true,
+                ascii: true,
+            };
+            let mut story = fixture::incident();
+            story.process(fixture::process(812, "nginx-naïve"));
+            let mut desk = Desk::new(story, options, size);
+            desk.draw();
+            desk.type_text(keys);
+            let text = desk.text();
+            assert!(text.is_ascii(), "{keys:?}: {text}");
+        }
+    }
+}
+
+#[test]
+fn hostile_names_do_not_reach_the_terminal() {
+    let evil = "a\u{1b}[2J\u{202e}b\u{7}";
+    let mut story = Story::begin();
+    let mut info = fixture::process(666, evil);
+    info.cgroup = Some(format!("/system.slice/{evil}").into());
+    info.container = Some(evil.into());
+    story.process(info);
+    let rows = vec![
+        story.row(fixture::key(1, "0.0.0.0:80", ""), TcpState::Listen, 666),
+        story.row(
+            fixture::key(2, "10.0.0.1:80", "192.0.2.1:5"),
+            TcpState::CloseWait,
+            666,
+        ),
+    ];
+    story.snapshot(rows);
+    story.wait(70);
+    let mut desk = Desk::new(story, PLAIN, LARGE);
+    desk.facts.host = evil.to_owned();
+    desk.facts.kernel = evil.to_owned();
+    desk.facts.probes = evil.to_owned();
+    desk.facts.recording = Some(evil.to_owned());
+    for keys in EVERY_SCREEN {
+        desk.type_text("1");
+        desk.type_text(keys);
+        desk.press(KeyCode::Esc);
+        desk.type_text(keys);
+        let buffer = desk.draw();
+        for cell in &buffer.content {
+            assert!(!cell.symbol().contains(escape::is_hostile), "{keys:?}");
+            // Spelt out where it is drawn, not only replaced at the last gate.
+            assert_ne!(cell.symbol(), "\u{fffd}", "{keys:?}: {}", text(&buffer));
+        }
+        assert!(text(&buffer).contains("a\\x1b[2J\\u{202e}b"), "{keys:?}");
+    }
+}
+
+/// 100,000 connections must scroll, sort and filter without a pause that is felt. The bound is
+/// generous: the tests are neither optimized nor alone on the machine.
+#[test]
+fn a_hundred_thousand_connections_do_not_stop_the_view() {
+    let mut story = Story::begin();
+    story.process(fixture::process(812, "nginx"));
+    let mut rows = vec![story.row(fixture::key(1, "0.0.0.0:80", ""), TcpState::Listen, 812)];
+    for sock in 0..100_000_u64 {
+        let peer = format!("10.{}.{}.9:40000", sock >> 8 & 0xff, sock & 0xff);
+        let state = if sock % 7 == 0 {
+            TcpState::CloseWait
+        } else {
+            TcpState::Established
+        };
+        rows.push(story.row(fixture::key(sock + 10, "10.0.0.1:80", &peer), state, 812));
+    }
+    story.snapshot(rows);
+    story.tick(250);
+    let mut desk = Desk::new(story, PLAIN, LARGE);
+    desk.type_text("3");
+    let mut slowest = std::time::Duration::ZERO;
+    for key in "jjjGkkgssSs/nginx\nGkpjp".chars() {
+        desk.story.tick(250);
+        let start = std::time::Instant::now();
+        desk.type_text(&key.to_string());
+        slowest = slowest.max(start.elapsed());
+    }
+    println!("slowest key and frame with 100,000 connections: {slowest:?}");
+    assert!(slowest.as_millis() < 1000, "{slowest:?}");
+}
