@@ -34,7 +34,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         build_ebpf::run(&build_ebpf::Options::default())
     })?;
     step("lints", || {
-        let lints = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+        let lints = [
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ];
         cargo(&lints)
     })?;
     step("tests", || test::run(&test::Options::default()))?;

@@ -23,7 +23,10 @@ pub(crate) fn update() -> Result<()> {
 
 /// Installs `packages`, naming them.
 pub(crate) fn install(packages: &[&str]) -> Result<()> {
-    shell::say(format_args!("installing Debian packages: {}", packages.join(" ")));
+    shell::say(format_args!(
+        "installing Debian packages: {}",
+        packages.join(" ")
+    ));
     let mut arguments = vec!["install", "-q", "-y", "--no-install-recommends"];
     arguments.extend(packages);
     apt_get(&arguments)
@@ -31,12 +34,17 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
 
 /// The lines for somebody who installs `packages` by hand.
 pub(crate) fn by_hand(packages: &[&str]) -> String {
-    format!("sudo apt-get update && sudo apt-get install {}", packages.join(" "))
+    format!(
+        "sudo apt-get update && sudo apt-get install {}",
+        packages.join(" ")
+    )
 }
 
 fn apt_get(arguments: &[&str]) -> Result<()> {
     if !has_apt() {
-        bail!("apt-get is missing: this is not a Debian or Ubuntu; install what is named above by other means");
+        bail!(
+            "apt-get is missing: this is not a Debian or Ubuntu; install what is named above by other means"
+        );
     }
     // Through `env`, because sudo drops the environment; apt must not ask questions.
     let quiet = "DEBIAN_FRONTEND=noninteractive";

@@ -56,7 +56,10 @@ struct AgentArguments {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Arguments::parse().command {
+    if build_ebpf::wrapper::is_called() {
+        return report(build_ebpf::wrapper::become_rustc());
+    }
+    report(match Arguments::parse().command {
         Command::Live(agent) => run_agent::run("live", &agent.arguments),
         Command::Record(agent) => run_agent::run("record", &agent.arguments),
         Command::Demo => demo::run(),
@@ -64,7 +67,10 @@ fn main() -> ExitCode {
         Command::BuildEbpf(options) => build_ebpf::run(&options),
         Command::Ci(options) => ci::run(&options),
         Command::Vm(args) => vm::run(&args),
-    };
+    })
+}
+
+fn report(outcome: anyhow::Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -17,7 +17,9 @@ pub(crate) fn run(command: &str, arguments: &[OsString]) -> Result<()> {
     let agent = build_release()?;
     let mut exec = match &sudo {
         Some(sudo) => {
-            shell::say("root is needed to load programs into the kernel; sudo may ask for your password");
+            shell::say(
+                "root is needed to load programs into the kernel; sudo may ask for your password",
+            );
             let mut exec = shell::program(sudo);
             exec.arg("--").arg(&agent);
             exec

@@ -33,7 +33,12 @@ pub(crate) fn places() -> Vec<PathBuf> {
         folder("CARGO_HOME"),
         folder("HOME").map(|home| home.join(".cargo")),
     ];
-    places.extend(homes.into_iter().flatten().map(|h| h.join("bin/bpf-linker")));
+    places.extend(
+        homes
+            .into_iter()
+            .flatten()
+            .map(|h| h.join("bin/bpf-linker")),
+    );
     places
 }
 
@@ -61,7 +66,9 @@ fn llvm_of(binary: &[u8]) -> Option<u32> {
         .filter(|(_, window)| *window == MARK)
         .find_map(|(at, _)| {
             let rest = &binary[at + MARK.len()..];
-            let rest = [&b".so."[..], b"-", b""].into_iter().find_map(|p| rest.strip_prefix(p))?;
+            let rest = [&b".so."[..], b"-", b""]
+                .into_iter()
+                .find_map(|p| rest.strip_prefix(p))?;
             let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
             let version = std::str::from_utf8(&rest[..digits]).ok()?;
             (digits == 2 && rest.get(digits) == Some(&b'.')).then(|| version.parse().ok())?
@@ -79,7 +86,8 @@ mod tests {
 
     #[test]
     fn the_linkers_llvm_is_read_from_its_binary() {
-        let check = |binary: &str, expect| assert_eq!(llvm_of(binary.as_bytes()), expect, "{binary}");
+        let check =
+            |binary: &str, expect| assert_eq!(llvm_of(binary.as_bytes()), expect, "{binary}");
         check("…\0libLLVM.so.22.1\0libc.so.6", Some(22));
         check("\0libLLVM-19.so.1\0", Some(19));
         check("LLVM 22 builds also support\0LLVM23.1.0\0", Some(23));

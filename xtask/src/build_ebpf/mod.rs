@@ -11,6 +11,7 @@ mod remedy;
 #[path = "../../../tcptrace/build/stamp.rs"]
 mod stamp;
 mod toolchain;
+pub(crate) mod wrapper;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -55,7 +56,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn write(package: &Path, committed: Option<&Stamp>, tools: &Tools) -> Result<()> {
-    let (bytes, stamp) = build(tools, &repository::target_dir().join("ebpf"), Lock::Free)?;
+    // Cargo cannot see that the recipe changed: each recipe has a folder of its own.
+    let recipe = stamp::digest_bytes(include_bytes!("recipe.rs"));
+    let folder = repository::target_dir().join("ebpf").join(&recipe[..8]);
+    let (bytes, stamp) = build(tools, &folder, Lock::Free)?;
     let path = package.join(OBJECT);
     // An unchanged object keeps its time, and the agent is not built again.
     if committed == Some(&stamp) && fs::read(&path).is_ok_and(|old| old == bytes) {
@@ -100,7 +104,9 @@ fn check(package: &Path, committed: Option<&Stamp>, tools: &Tools) -> Result<()>
     if fs::read(package.join(OBJECT)).ok().as_ref() != Some(&bytes) {
         bail!("tcptrace/{OBJECT} is not what its sources and tools produce; {REMEDY}");
     }
-    shell::say(format_args!("tcptrace/{OBJECT} is what its sources produce, byte for byte"));
+    shell::say(format_args!(
+        "tcptrace/{OBJECT} is what its sources produce, byte for byte"
+    ));
     Ok(())
 }
 
@@ -176,7 +182,11 @@ fn build(tools: &Tools, target: &Path, lock: Lock) -> Result<(Vec<u8>, Stamp)> {
     let root = repository::root();
     let cargo_home = cargo_home();
     // Fetched first, because the folders of the sources have to be known to be renamed.
-    shell::run(tools.cargo("fetch", lock).args(["--target", recipe::TARGET]))?;
+    shell::run(
+        tools
+            .cargo("fetch", lock)
+            .args(["--target", recipe::TARGET]),
+    )?;
     let registries = folders(&cargo_home.join("registry/src"));
     let places = recipe::Places {
         cargo_home: &cargo_home,
@@ -187,14 +197,22 @@ fn build(tools: &Tools, target: &Path, lock: Lock) -> Result<(Vec<u8>, Stamp)> {
     };
     let mut cargo = tools.cargo("build", lock);
     cargo
-        .env("CARGO_ENCODED_RUSTFLAGS", recipe::rustflags(&places).join("\u{1f}"))
+        .env(
+            "CARGO_ENCODED_RUSTFLAGS",
+            recipe::rustflags(&places).join("\u{1f}"),
+        )
         .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &tools.linker.path)
+        .envs(recipe::ENVIRONMENT)
         .args(recipe::CARGO_ARGUMENTS)
         .arg("--target-dir")
         .arg(target);
+    wrapper::wrap(&mut cargo)?;
     shell::run(&mut cargo)?;
 
-    let linked = target.join(recipe::TARGET).join("release").join(recipe::BINARY);
+    let linked = target
+        .join(recipe::TARGET)
+        .join("release")
+        .join(recipe::BINARY);
     let linked = fs::read(&linked).with_context(|| format!("cannot read {}", linked.display()))?;
     let bytes = object::strip(&linked)?;
     let sources_of_core = tools.compiler.sysroot.join("lib/rustlib");
@@ -263,7 +281,10 @@ mod tests {
     fn the_digest_is_fnv_1a_and_depends_on_every_byte() {
         // The published vectors of FNV-1a, 128 bits.
         assert_eq!(stamp::digest_bytes(b""), "6c62272e07bb014262b821756295c58d");
-        assert_eq!(stamp::digest_bytes(b"a"), "d228cb696f1a8caf78912b704e4a8964");
+        assert_eq!(
+            stamp::digest_bytes(b"a"),
+            "d228cb696f1a8caf78912b704e4a8964"
+        );
         assert_ne!(stamp::digest_bytes(b"ab"), stamp::digest_bytes(b"ba"));
     }
 }

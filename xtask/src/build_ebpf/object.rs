@@ -20,7 +20,9 @@ pub(crate) fn strip(linked: &[u8]) -> Result<Vec<u8>> {
         }
     }
     if !has_btf {
-        bail!("the object has no BTF, so kernels would refuse its programs; is bpf-linker too old?");
+        bail!(
+            "the object has no BTF, so kernels would refuse its programs; is bpf-linker too old?"
+        );
     }
     // LLVM keeps the sections' names in .strtab; the writer wants a table of their own.
     let names = elf.sections.add();
@@ -48,9 +50,5 @@ pub(crate) fn leaked_path<'a>(object: &[u8], paths: &[&'a str]) -> Option<&'a st
 #[cfg(test)]
 pub(crate) fn section_names(object: &[u8]) -> Result<Vec<String>> {
     let elf = Builder::read(object)?;
-    Ok(elf
-        .sections
-        .iter()
-        .map(|s| s.name.to_string())
-        .collect())
+    Ok(elf.sections.iter().map(|s| s.name.to_string()).collect())
 }

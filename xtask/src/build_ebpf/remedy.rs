@@ -72,7 +72,9 @@ fn plan(lack: Lack, offer: Offer) -> Result<Vec<Step>> {
         } else if offer.rustup {
             steps.push(Step::RustSrc);
         } else {
-            bail!("neither apt's rustc-web nor rustup is available here, so no compiler with rust-src can be installed");
+            bail!(
+                "neither apt's rustc-web nor rustup is available here, so no compiler with rust-src can be installed"
+            );
         }
     }
     if lack.linker {
@@ -100,9 +102,8 @@ pub(crate) fn install(lack: Lack) -> Result<()> {
     if wants_apt && install::has_apt() {
         install::update()?;
     }
-    let apt = |packages: &[&str]| {
-        install::has_apt() && packages.iter().all(|p| install::is_available(p))
-    };
+    let apt =
+        |packages: &[&str]| install::has_apt() && packages.iter().all(|p| install::is_available(p));
     let offer = Offer {
         apt_rust: apt(&RUST_PACKAGES),
         apt_llvm: apt(&LLVM_PACKAGES),
@@ -154,8 +155,14 @@ pub(crate) fn explain(lack: Lack, toolchains: &[Toolchain], linker: Option<&Link
     text.push_str("\n\nlooked at:\n");
     let llvm = linker.and_then(|l| l.llvm);
     for toolchain in toolchains {
-        let verdict = toolchain.objection(llvm).unwrap_or_else(|| "serves".to_owned());
-        text.push_str(&format!("  {} ({}): {verdict}\n", toolchain.origin, toolchain.name()));
+        let verdict = toolchain
+            .objection(llvm)
+            .unwrap_or_else(|| "serves".to_owned());
+        text.push_str(&format!(
+            "  {} ({}): {verdict}\n",
+            toolchain.origin,
+            toolchain.name()
+        ));
     }
     match linker {
         Some(linker) => {
@@ -165,7 +172,9 @@ pub(crate) fn explain(lack: Lack, toolchains: &[Toolchain], linker: Option<&Link
             "  bpf-linker: neither on the PATH nor below $CARGO_INSTALL_ROOT, $CARGO_HOME or ~/.cargo\n",
         ),
     }
-    text.push_str("\n`cargo xtask build-ebpf --install` installs what is missing; by hand, on Debian:\n");
+    text.push_str(
+        "\n`cargo xtask build-ebpf --install` installs what is missing; by hand, on Debian:\n",
+    );
     let mut packages = Vec::new();
     if lack.compiler {
         packages.extend(RUST_PACKAGES);
@@ -302,7 +311,10 @@ mod tests {
             "rustup component add rust-src",
             "cargo xtask build-ebpf --install",
         ] {
-            assert!(text.contains(expected), "{expected:?} is missing in:\n{text}");
+            assert!(
+                text.contains(expected),
+                "{expected:?} is missing in:\n{text}"
+            );
         }
     }
 }

@@ -111,7 +111,11 @@ fn inspect(origin: String, rustc: &Path) -> Option<Toolchain> {
     let sysroot = PathBuf::from(sysroot);
     // rustup's proxies hide the real compiler, and obey an environment that cargo may have set.
     let beside = sysroot.join("bin/rustc");
-    let rustc = if beside.is_file() { beside } else { rustc.to_owned() };
+    let rustc = if beside.is_file() {
+        beside
+    } else {
+        rustc.to_owned()
+    };
     let verbose = shell::output(shell::program(&rustc).arg("-vV"))?;
     let field = |name: &str| {
         verbose
@@ -165,12 +169,18 @@ mod tests {
         assert_eq!(chosen(None), Some((1, 99)));
         assert_eq!(chosen(Some(21)), None);
         let objection = all[1].objection(Some(22)).expect("LLVM 23 is too new");
-        assert!(objection.contains("LLVM 23 is newer than bpf-linker's LLVM 22"), "{objection}");
+        assert!(
+            objection.contains("LLVM 23 is newer than bpf-linker's LLVM 22"),
+            "{objection}"
+        );
     }
 
     #[test]
     fn the_stamped_compiler_is_preferred() {
-        let all = [toolchain((1, 95), "22.1.2", true), toolchain((1, 96), "22.1.8", true)];
+        let all = [
+            toolchain((1, 95), "22.1.2", true),
+            toolchain((1, 96), "22.1.8", true),
+        ];
         let stamped = all[1].name();
         let chosen = choose(&all, Some(22), Some(&stamped)).map(|t| t.release);
         assert_eq!(chosen, Some((1, 96)));
