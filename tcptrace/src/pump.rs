@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tcptrace_core::input::Tick;
 use tcptrace_core::request::Request;
-use tcptrace_core::units::{MonoNs, WallNs};
+use tcptrace_core::units::{MonoNs, WallNs, nanos};
 use tcptrace_core::{Engine, Finding, Input, Outcome};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -233,13 +233,13 @@ impl Pump {
     ///
     /// When the last facts cannot be written.
     pub(crate) fn finish(mut self, ended: recording::Ended) -> Result<Finished, Failure> {
-        let last = self.kernel.now();
         while self.kernel.drain(&mut self.batch) > 0 {
             self.feed();
         }
         self.kernel.poll(&mut self.batch);
         self.feed();
-        self.tick(last);
+        // Nothing follows, so this tick needs no distance from the clock.
+        self.tick(self.kernel.now());
         // The requests of the last tick go unanswered: nobody would see the answer's verdict.
         let at = self.engine.world().now();
         let mut findings = self.engine.finish(at);
@@ -284,7 +284,8 @@ impl Pump {
             self.feed();
         }
         if drained && before.since(self.last_tick) >= TICK {
-            self.tick(before);
+            self.tick(before.minus(TICK_LAG));
+            self.last_tick = before;
         }
         if !self.requests.is_empty() {
             let requests = std::mem::take(&mut self.requests);
@@ -297,11 +298,10 @@ impl Pump {
         Ok(())
     }
 
-    /// Tells the engine the time, a little behind the clock.
-    fn tick(&mut self, read: MonoNs) {
-        self.last_tick = read;
-        let at = read.minus(TICK_LAG);
-        let wall = WallNs(self.kernel.wall().0 - (self.kernel.now().since(at).as_nanos() as i64));
+    /// Tells the engine the time.
+    fn tick(&mut self, at: MonoNs) {
+        let ago = i64::try_from(nanos(self.kernel.now().since(at))).unwrap_or(0);
+        let wall = WallNs(self.kernel.wall().0 - ago);
         self.batch.push(Input::Tick(Tick { at, wall }));
         self.feed();
     }

@@ -15,7 +15,6 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use tcptrace_core::settings::Settings;
 
-use crate::failure::Failure;
 
 /// Says which TCP connections of this host are in trouble, who owns them, why, and what to do.
 #[derive(Debug, Parser)]

@@ -198,6 +198,7 @@ impl Story {
             dead: false,
             has_socket: from != TcpState::Listen && to != TcpState::SynRecv,
             file_released: by != 0 && to == TcpState::FinWait1,
+            file_refs: None,
             unread: None,
             unacked: None,
         }));
