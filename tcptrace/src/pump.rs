@@ -101,6 +101,8 @@ pub(crate) struct Pump {
     requests: Vec<Request>,
     changed: Vec<Arc<Finding>>,
     last_tick: MonoNs,
+    /// The clock as it was read for the next tick, until everything older has been drained.
+    due: Option<MonoNs>,
     last_poll: MonoNs,
 }
 
@@ -133,6 +135,7 @@ impl Pump {
             requests: Vec::new(),
             changed: Vec::new(),
             last_tick: now,
+            due: None,
             last_poll: MonoNs::default(),
         }
     }
@@ -267,13 +270,22 @@ impl Pump {
     fn turn(&mut self) -> Result<(), Failure> {
         // Read before the drain: whatever is older than this is in the ring by now.
         let before = self.kernel.now();
-        let mut drained = false;
+        if self.due.is_none() && before.since(self.last_tick) >= TICK {
+            self.due = Some(before);
+        }
         for _ in 0..BATCHES_PER_TURN {
-            if self.kernel.drain(&mut self.batch) == 0 {
-                drained = true;
+            let count = self.kernel.drain(&mut self.batch);
+            self.feed();
+            // Under saturation the ring is never empty, and time must go on all the same.
+            if count == 0 || self.due.is_some_and(|due| self.kernel.drained_to() >= due) {
+                if let Some(due) = self.due.take() {
+                    self.tick(due.minus(TICK_LAG));
+                    self.last_tick = due;
+                }
+            }
+            if count == 0 {
                 break;
             }
-            self.feed();
         }
         if before.since(self.last_poll) >= POLL {
             self.last_poll = before;
@@ -282,10 +294,6 @@ impl Pump {
             let lost = self.recorder.as_mut().and_then(Recorder::lost);
             self.batch.extend(lost.map(Input::Loss));
             self.feed();
-        }
-        if drained && before.since(self.last_tick) >= TICK {
-            self.tick(before.minus(TICK_LAG));
-            self.last_tick = before;
         }
         if !self.requests.is_empty() {
             let requests = std::mem::take(&mut self.requests);
