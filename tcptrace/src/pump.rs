@@ -277,11 +277,10 @@ impl Pump {
             let count = self.kernel.drain(&mut self.batch);
             self.feed();
             // Under saturation the ring is never empty, and time must go on all the same.
-            if count == 0 || self.due.is_some_and(|due| self.kernel.drained_to() >= due) {
-                if let Some(due) = self.due.take() {
-                    self.tick(due.minus(TICK_LAG));
-                    self.last_tick = due;
-                }
+            let drained_to = self.kernel.drained_to();
+            if let Some(due) = self.due.take_if(|due| count == 0 || drained_to >= *due) {
+                self.tick(due.minus(TICK_LAG));
+                self.last_tick = due;
             }
             if count == 0 {
                 break;
