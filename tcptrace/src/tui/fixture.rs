@@ -101,10 +101,6 @@ impl Story {
         story
     }
 
-    pub(super) fn now(&self) -> MonoNs {
-        self.now
-    }
-
     /// Gives one fact to the engine, and answers the inspections that it asks for.
     pub(super) fn give(&mut self, input: &Input) {
         self.engine.apply(input, &mut self.outcome);
