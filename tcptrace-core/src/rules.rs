@@ -19,6 +19,7 @@ use crate::input::{
 };
 use crate::request::Request;
 use crate::settings::Settings;
+use crate::tcp::TcpState;
 use crate::units::{MonoNs, Pid, SockId};
 use crate::world::World;
 
@@ -73,10 +74,14 @@ pub(crate) enum Timer {
 /// What a rule may touch while it judges.
 pub(crate) struct Bench<'a> {
     pub(crate) at: MonoNs,
+    /// Where the clock is, for what concerns requests and no verdict.
+    pub(crate) clock: MonoNs,
     pub(crate) world: &'a World,
     pub(crate) settings: &'a Settings,
     /// Open descriptors and their limit, as of `at`: the world may know of later ones already.
     pub(crate) descriptors: &'a BTreeMap<Pid, (u64, u64)>,
+    /// The first accept seen anywhere: whether accepts can be seen on this host.
+    pub(crate) first_accept: Option<MonoNs>,
     pub(crate) book: &'a mut Book,
     pub(crate) timers: &'a mut Timers,
     pub(crate) wishes: &'a mut Wishes,
@@ -108,6 +113,7 @@ pub(crate) struct Rules {
     timers: Timers,
     wishes: Wishes,
     descriptors: BTreeMap<Pid, (u64, u64)>,
+    first_accept: Option<MonoNs>,
     book: Book,
     close_wait: CloseWaitLeak,
     fin: FinRetransmit,
@@ -140,11 +146,12 @@ impl Rules {
                 self.settle_behind(x.at, world, settings);
             }
             Input::Accept(x) => {
-                if self.close_wait.suspects(x.key.sock) {
+                self.first_accept = Some(self.first_accept.map_or(x.at, |at| at.min(x.at)));
+                let socket = world.socket(x.key.sock);
+                if socket.is_some_and(|socket| socket.state == TcpState::CloseWait) {
                     self.waiting.push((x.at, Fact::Accepted(x.key.sock, x.pid)));
                 }
-                if let Some((listener, _)) = world
-                    .socket(x.key.sock)
+                if let Some((listener, _)) = socket
                     .filter(|_| self.drops.watches_any())
                     .and_then(|socket| world.listener_of(socket))
                     .filter(|(listener, _)| self.drops.watches(*listener))
@@ -157,7 +164,7 @@ impl Rules {
             Input::Retransmit(x) => {
                 if x.state.awaits_fin_ack() {
                     self.fin.saw_retransmit(x, &mut self.waiting);
-                } else if self.close_wait.suspects(x.key.sock) {
+                } else if x.state == TcpState::CloseWait {
                     self.waiting.push((x.at, Fact::Sent(x.key.sock)));
                 }
                 self.settle_behind(x.at, world, settings);
@@ -177,6 +184,7 @@ impl Rules {
                     self.waiting.push((x.at, Fact::LeftCloseWait(x.key.sock)));
                 }
                 self.fin.saw_destroy(x, &mut self.waiting);
+                self.drops.saw_destroy(x);
             }
             Input::Socket(x) => self.close_wait.saw_row(x, world, &mut self.timers),
             Input::Snapshot(x) => {
@@ -259,17 +267,19 @@ impl Rules {
     /// Shows the rules everything up to `clock`, facts and appointments in order of time.
     pub(crate) fn settle(&mut self, clock: MonoNs, world: &World, settings: &Settings) {
         self.clock = self.clock.max(clock);
-        self.close_wait
-            .promote(self.clock, world, settings, &mut self.timers);
         // Nearly sorted already; stable, so that facts of one instant keep their order.
         self.waiting.sort_by_key(|(at, _)| *at);
         let ripe = self.waiting.partition_point(|(at, _)| *at <= self.clock);
         let rest = self.waiting.split_off(ripe);
         let facts = std::mem::replace(&mut self.waiting, rest);
         for (at, fact) in facts {
+            self.close_wait
+                .promote(at, world, settings, &mut self.timers);
             self.fall_due(at, false, world, settings);
             self.see(at, fact, world, settings);
         }
+        self.close_wait
+            .promote(self.clock, world, settings, &mut self.timers);
         self.fall_due(self.clock, true, world, settings);
         self.book.forget_before(self.clock);
     }
@@ -315,9 +325,11 @@ impl Rules {
             &mut self.drops,
             Bench {
                 at,
+                clock: self.clock,
                 world,
                 settings,
                 descriptors: &self.descriptors,
+                first_accept: self.first_accept,
                 book: &mut self.book,
                 timers: &mut self.timers,
                 wishes: &mut self.wishes,

@@ -214,10 +214,11 @@ impl CloseWaitLeak {
             return;
         }
         self.judge(sock, bench);
-        let Some(suspect) = self.suspects.get(&sock) else {
+        let Some(suspect) = self.suspects.get_mut(&sock) else {
             return;
         };
         if suspect.subject.is_none() {
+            suspect.unanswered = suspect.unanswered.saturating_add(1);
             let holders = suspect.wants_holders();
             self.wish(sock, holders, bench);
         }
@@ -339,7 +340,7 @@ impl CloseWaitLeak {
         let Some(suspect) = self.suspects.get(&sock) else {
             return;
         };
-        let lost = bench.world.lost_after(suspect.entered);
+        let lost = bench.world.lost_between(suspect.entered, bench.at);
         match suspect.judge(bench.at, bench.settings, lost) {
             Answer::Guilty(verdict) => self.convict(sock, verdict, bench),
             Answer::InUse { until } => {
@@ -374,10 +375,13 @@ impl CloseWaitLeak {
                 return;
             }
             group.minute();
-            group.next_minute = bench.at.plus(MINUTE);
-            bench
-                .timers
-                .set(group.next_minute, Timer::Minute(subject.clone()));
+            // A group that has long stopped growing sleeps until somebody joins.
+            if !group.doze() {
+                group.next_minute = bench.at.plus(MINUTE);
+                bench
+                    .timers
+                    .set(group.next_minute, Timer::Minute(subject.clone()));
+            }
             self.tell(subject, bench);
         }
     }
@@ -391,7 +395,8 @@ impl CloseWaitLeak {
         else {
             return;
         };
-        group.next_sample = bench.at.plus(AGAIN);
+        // What is past cannot be looked at any more: a late clock skips it.
+        group.next_sample = bench.at.plus(AGAIN).max(bench.clock);
         bench
             .timers
             .set(group.next_sample, Timer::Sample(subject.clone()));

@@ -299,6 +299,12 @@ impl FinRetransmit {
                 Ending::Reset => group.outcomes.reset += 1,
                 Ending::TimedOut => group.outcomes.timed_out += 1,
             }
+            if group.waiting.is_empty() {
+                group.next_review = bench.at.plus(WINDOW);
+                bench
+                    .timers
+                    .set(group.next_review, Timer::Fin(subject.clone()));
+            }
             self.redraft(&subject, bench);
         }
     }
@@ -334,7 +340,8 @@ impl FinRetransmit {
         group.next_review = if quiet_at > bench.at {
             quiet_at
         } else {
-            bench.at.plus(WINDOW)
+            // Something waits and is silent: timeouts double, and so do these looks.
+            bench.at.plus(WINDOW.max(bench.at.since(group.active)))
         };
         bench
             .timers
@@ -357,6 +364,8 @@ impl FinRetransmit {
             && recent as u64 * 100 >= closes * WARNING_PERCENT_OF_CLOSES;
         Some(Gist {
             count: group.count,
+            progress: u64::from(group.worst.map_or(0, |(attempts, _)| attempts))
+                + (group.count - group.outcomes.waiting),
             cause: None,
             severity: if group.warned {
                 Severity::Warning
