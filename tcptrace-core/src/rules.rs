@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use crate::book::{Book, Subject};
-use crate::finding::Kind;
+use crate::finding::{Kind, Owner};
 use crate::input::{
     Counters, Input, Inspection, ListenerSample, Loss, LossCause, ProcessFact, QueueDrop,
     Retransmit, SnapshotPhase, SnapshotScope, SynackRetransmit,
@@ -31,7 +31,7 @@ mod syn_queue_overflow;
 
 use close_wait_leak::CloseWaitLeak;
 use drops::Drops;
-use fin_retransmit::{Ending, FinRetransmit};
+use fin_retransmit::{Ending, FinRetransmit, Seen};
 
 /// Records of two CPUs reach the ring out of order by microseconds, a tick is late by 50 ms; a
 /// second is far beyond both.
@@ -46,11 +46,13 @@ const OWNERS: usize = 4096;
 /// A fact that waits for the clock.
 #[derive(Debug)]
 pub(crate) enum Fact {
-    Peek(Box<Inspection>),
+    /// A look, and the owner as it was known then.
+    Peek(Box<Inspection>, Option<Owner>),
     LeftCloseWait(SockId),
     Accepted(SockId, Pid),
     Sent(SockId),
-    Fin(Box<Retransmit>),
+    /// A repeated segment of a closing connection, and what was known of it then.
+    Fin(Box<Retransmit>, Seen),
     FinEnded(SockId, Ending),
     Sample(Box<ListenerSample>, Option<(MonoNs, Pid)>),
     Counters(Box<Counters>),
@@ -163,7 +165,7 @@ impl Rules {
             }
             Input::Retransmit(x) => {
                 if x.state.awaits_fin_ack() {
-                    self.fin.saw_retransmit(x, &mut self.waiting);
+                    self.fin.saw_retransmit(x, world, &mut self.waiting);
                 } else if x.state == TcpState::CloseWait {
                     self.waiting.push((x.at, Fact::Sent(x.key.sock)));
                 }
@@ -199,7 +201,9 @@ impl Rules {
                 self.close_wait
                     .saw_inspection(x, world, settings, &mut self.timers);
                 if self.close_wait.suspects(x.key.sock) {
-                    self.waiting.push((x.at, Fact::Peek(Box::new(x.clone()))));
+                    let owner = world.socket(x.key.sock).and_then(|s| world.owner(s));
+                    self.waiting
+                        .push((x.at, Fact::Peek(Box::new(x.clone()), owner)));
                 }
             }
             Input::Listener(x) => {
@@ -346,11 +350,11 @@ impl Rules {
         }
         let (close_wait, fin, drops, mut bench) = self.bench(at, world, settings);
         match fact {
-            Fact::Peek(x) => close_wait.peeked(&x, &mut bench),
+            Fact::Peek(x, owner) => close_wait.peeked(&x, owner, &mut bench),
             Fact::LeftCloseWait(sock) => close_wait.left(sock, &mut bench),
             Fact::Accepted(sock, pid) => close_wait.accepted(sock, pid, &mut bench),
             Fact::Sent(sock) => close_wait.sent(sock, at),
-            Fact::Fin(x) => fin.retransmitted(&x, &mut bench),
+            Fact::Fin(x, seen) => fin.retransmitted(&x, seen, &mut bench),
             Fact::FinEnded(sock, ending) => fin.ended(sock, ending, &mut bench),
             Fact::Sample(x, last_accept) => {
                 close_wait.sampled(&x);

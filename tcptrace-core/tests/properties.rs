@@ -76,6 +76,8 @@ proptest! {
 
     #[test]
     fn the_tick_rate_changes_no_verdict(text in scenario()) {
+        // A snapshot of these scripts is complete and shows nothing: it would remove what lives.
+        let text = text.replace("snapshot complete", "snapshot partial");
         let inputs = script::possible_facts(&text);
         let told = |every: Option<u64>| {
             let (mut engine, played) = play(&inputs, every.map(Duration::from_millis));

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::book::{Program, Subject};
-use crate::finding::{Cause, CloseWaitEvidence, Provenance};
+use crate::finding::{Cause, CloseWaitEvidence, Owner, Provenance};
 use crate::input::{Context, Inspection, ListenerSample, SnapshotMark, SocketRow, Transition};
 use crate::request::Request;
 use crate::rules::{Bench, Fact, Timer, Timers};
@@ -237,7 +237,7 @@ impl CloseWaitLeak {
         }
     }
 
-    pub(crate) fn peeked(&mut self, x: &Inspection, bench: &mut Bench<'_>) {
+    pub(crate) fn peeked(&mut self, x: &Inspection, owner: Option<Owner>, bench: &mut Bench<'_>) {
         let Some(suspect) = self.suspects.get_mut(&x.key.sock) else {
             return;
         };
@@ -246,6 +246,7 @@ impl CloseWaitLeak {
             return;
         }
         suspect.learn(x);
+        suspect.blamed = owner;
         self.remember(x, bench);
         self.judge(x.key.sock, bench);
     }

@@ -65,7 +65,8 @@ impl CloseWaitLeak {
                     ..owner
                 })
             });
-        let owner = inherited.or_else(|| socket.and_then(|socket| world.owner(socket)));
+        let blamed = || self.suspects.get(&sock)?.blamed.clone();
+        let owner = inherited.or_else(blamed);
         let program = Program::of(owner.as_ref().map(|o| &*o.process));
         let mut service = socket.map_or(Service::Unknown, |socket| world.service(socket));
         // What sits in an accept queue was opened passively, whatever else is known of it.

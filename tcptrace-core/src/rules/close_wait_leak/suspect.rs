@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::book::Subject;
-use crate::finding::{Cause, Confidence};
+use crate::finding::{Cause, Confidence, Owner};
 use crate::input::{Inspection, Waiters};
 use crate::settings::Settings;
 use crate::units::{MonoNs, Pid};
@@ -120,6 +120,8 @@ pub(super) struct Suspect {
     pub(super) verdict: Option<Verdict>,
     pub(super) subject: Option<Subject>,
     pub(super) owner: Option<Pid>,
+    /// Its owner as of the last look.
+    pub(super) blamed: Option<Owner>,
     /// Who took it from the accept queue.
     pub(super) acceptor: Option<Pid>,
     /// The appointment in force; older ones are void.
@@ -145,6 +147,7 @@ impl Suspect {
             verdict: None,
             subject: None,
             owner: None,
+            blamed: None,
             acceptor: None,
             next: MonoNs(u64::MAX),
         }
