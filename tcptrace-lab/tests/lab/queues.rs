@@ -1,6 +1,7 @@
 //! `accept_queue_overflow` and `syn_queue_overflow`: who listens, why the queue is full, and how
 //! many of the kernel's drops that explains.
 
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -25,7 +26,11 @@ impl Order {
         match self {
             Self::AgentFirst => {
                 let agent = record()?;
-                Ok((agent, Patient::start(netns, patient)?))
+                let patient = Patient::start(netns, patient)?;
+                // The agent reads the counters of a namespace once a second, the first time when
+                // it has seen somebody in it.
+                thread::sleep(Duration::from_millis(1500));
+                Ok((agent, patient))
             }
             Self::PatientFirst => {
                 let patient = Patient::start(netns, patient)?;
@@ -45,7 +50,7 @@ fn accept_queue(patient: &str, order: Order, cause: &str) -> Result<()> {
     })?;
     drop(clients);
     // The last drops, and the next reading of the counters.
-    std::thread::sleep(Duration::from_millis(2500));
+    thread::sleep(Duration::from_millis(2500));
     let overflows = netns.counters()?["ListenOverflows"];
     let recording = agent.finish()?;
     let findings: Vec<Finding> = recording
@@ -113,7 +118,7 @@ fn syn_queue(cookies: u32, order: Order, counter: &str) -> Result<()> {
         finding.kind() == "syn_queue_overflow" && finding.cause() == "syn_flood"
     })?;
     drop(clients);
-    std::thread::sleep(Duration::from_millis(2500));
+    thread::sleep(Duration::from_millis(2500));
     let overflows = hosts.server.counters()?[counter];
     assert!(overflows > 0);
     let recording = agent.finish()?;
