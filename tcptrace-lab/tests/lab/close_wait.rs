@@ -89,7 +89,10 @@ fn run(case: Case, patient_first: bool) -> Result<()> {
     assert_eq!(finding.count(), case.count, "{context}");
     assert_eq!(finding.confidence(), confidence, "{context}");
     assert_ne!(finding.status(), "resolved", "{context}");
-    assert_eq!(finding.0["process"]["name"], "tcptrace-patien", "{context}");
+    if !ownerless {
+        let name = &finding.0["process"]["name"];
+        assert_eq!(name, "tcptrace-patien", "{context}");
+    }
     let leaked: u64 = findings.iter().map(Finding::count).sum();
     assert_eq!(leaked, 3, "every socket has one verdict: {context}");
     assert_eq!(recording.losses()?, 0);
@@ -254,7 +257,7 @@ fn a_pool_of_a_client_is_found_by_the_remote() -> Result<()> {
 #[test]
 fn a_half_close_in_use_is_no_leak() -> Result<()> {
     let netns = Netns::new()?;
-    let agent = Agent::record(&format!("--close-wait-after 1s --netns {}", netns.inode()))?;
+    let agent = Agent::record(&format!("--close-wait-after 2s --netns {}", netns.inode()))?;
     let patient = Patient::start(&netns, "half-close")?;
     let mut client = connect(&netns, patient.address(), 1)?.remove(0);
     client.shutdown(Shutdown::Write)?;
