@@ -35,8 +35,8 @@ impl Edge {
         }
     }
 
-    /// Tells the sink what a record means. Returns the kind of record that the understudy reported because the program
-    /// before it had missed.
+    /// Tells the sink what a record means. Returns the kind of a record that an understudy reported
+    /// because the kernel had skipped the program before it.
     pub(crate) fn take(
         &mut self,
         raw: &Raw,
@@ -302,10 +302,12 @@ mod tests {
                 Raw::Destroy(RawDestroy {
                     at: MonoNs(5),
                     sock: CLIENT,
+                    understudy: false,
                 }),
                 Raw::Destroy(RawDestroy {
                     at: MonoNs(6),
                     sock: SockAddress(7),
+                    understudy: false,
                 }),
             ],
             &[
