@@ -8,7 +8,7 @@
 //! than that are settled without waiting for a tick, which bounds the queue.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
 use crate::book::{Book, Subject};
@@ -103,7 +103,6 @@ impl Timers {
 #[derive(Debug, Default)]
 pub(crate) struct Wishes {
     pub(crate) others: BTreeSet<Request>,
-    pub(crate) looks: VecDeque<(SockId, bool)>,
     pub(crate) evicted: u64,
 }
 
@@ -254,13 +253,7 @@ impl Rules {
     /// Hands out wishes, the dear ones in portions.
     fn ask(&mut self, requests: &mut Vec<Request>) {
         requests.extend(std::mem::take(&mut self.wishes.others));
-        let portion = self.wishes.looks.len().min(close_wait_leak::LOOKS_PER_TICK);
-        requests.extend(
-            self.wishes
-                .looks
-                .drain(..portion)
-                .map(|(sock, holders)| Request::Inspect { sock, holders }),
-        );
+        self.close_wait.hand_out(requests);
     }
 
     /// Evictions since the last call.

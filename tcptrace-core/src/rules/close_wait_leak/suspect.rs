@@ -105,6 +105,8 @@ pub(super) struct Suspect {
     /// Unread bytes when the FIN arrived, told from softirq.
     pub(super) unread_at_fin: Option<u32>,
     pub(super) peeks: u32,
+    /// A look waits to be asked for.
+    pub(super) asked: bool,
     /// Looks asked for since the last answer.
     pub(super) unanswered: u32,
     peek: Option<Peek>,
@@ -135,6 +137,7 @@ impl Suspect {
             lower_bound,
             unread_at_fin,
             peeks: 0,
+            asked: false,
             unanswered: 0,
             peek: None,
             still_since: MonoNs(u64::MAX),
