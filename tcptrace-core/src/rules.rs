@@ -43,6 +43,9 @@ const SNAPSHOT_EVERY: Duration = Duration::from_secs(5);
 /// Processes whose descriptors are remembered: those asked about, the owners of open findings.
 const OWNERS: usize = 4096;
 
+/// How old the numbers of an open finding may be on a screen.
+const REFRESH_EVERY: Duration = Duration::from_secs(1);
+
 /// A fact that waits for the clock.
 #[derive(Debug)]
 pub(crate) enum Fact {
@@ -115,6 +118,7 @@ pub(crate) struct Rules {
     wishes: Wishes,
     descriptors: BTreeMap<Pid, (u64, u64)>,
     first_accept: Option<MonoNs>,
+    refreshed: MonoNs,
     book: Book,
     close_wait: CloseWaitLeak,
     fin: FinRetransmit,
@@ -225,6 +229,7 @@ impl Rules {
             Input::Loss(x) => self.lost(x, requests),
             Input::Tick(x) => {
                 self.settle(x.at, world, settings);
+                self.refresh(world, settings);
                 self.ask(requests);
             }
         }
@@ -248,6 +253,22 @@ impl Rules {
             self.snapshot_asked = Some(x.to);
             requests.push(Request::Snapshot);
         }
+    }
+
+    /// Between two lines of news a screen still wants current numbers. Only of leaks: judging one of
+    /// the others at an odd instant could change its verdict.
+    fn refresh(&mut self, world: &World, settings: &Settings) {
+        if self.clock.since(self.refreshed) < REFRESH_EVERY {
+            return;
+        }
+        self.refreshed = self.clock;
+        self.book.set_quiet(true);
+        for subject in self.book.changed() {
+            if subject.kind == Kind::CloseWaitLeak {
+                self.redraft(&subject, self.clock, world, settings);
+            }
+        }
+        self.book.set_quiet(false);
     }
 
     /// Hands out wishes, the dear ones in portions.

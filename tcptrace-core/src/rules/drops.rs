@@ -350,10 +350,11 @@ impl Drops {
     }
 
     fn tell(&mut self, subject: &Subject, bench: &mut Bench<'_>) {
-        if let Some(draft) = self.draft(subject, bench)
-            && bench.book.wants(subject, draft.gist, bench.at)
-        {
+        if let Some(draft) = self.draft(subject, bench) {
+            let news = bench.book.wants(subject, draft.gist, bench.at);
+            bench.book.set_quiet(!news);
             bench.book.enter(subject, bench.at, draft);
+            bench.book.set_quiet(false);
         }
     }
 
