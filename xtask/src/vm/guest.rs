@@ -17,8 +17,9 @@ use crate::{install, shell};
 /// Programs of this machine that the lab calls, and the Debian package each comes in.
 ///
 /// The shell too: busybox's runs its own `ip` whatever the PATH says.
-const TOOLS: [(&str, &str); 4] = [
+const TOOLS: [(&str, &str); 5] = [
     ("sh", "dash"),
+    ("bash", "bash"),
     ("ip", "iproute2"),
     ("ss", "iproute2"),
     ("nft", "nftables"),
