@@ -8,7 +8,7 @@
 //! than that are settled without waiting for a tick, which bounds the queue.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use crate::book::{Book, Subject};
@@ -39,12 +39,15 @@ const AHEAD: Duration = Duration::from_secs(1);
 /// Snapshots cost half a second of CPU on a big host: losses that follow each other share one.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(5);
 
+/// Processes whose descriptors are remembered: those asked about, the owners of open findings.
+const OWNERS: usize = 4096;
+
 /// A fact that waits for the clock.
 #[derive(Debug)]
 pub(crate) enum Fact {
     Peek(Box<Inspection>),
     LeftCloseWait(SockId),
-    Accepted(SockId),
+    Accepted(SockId, Pid),
     Sent(SockId),
     Fin(Box<Retransmit>),
     FinEnded(SockId, Ending),
@@ -53,7 +56,7 @@ pub(crate) enum Fact {
     QueueDrop(Box<QueueDrop>),
     Synack(Box<SynackRetransmit>),
     AcceptedFrom(SockId, Pid),
-    Descriptors(Pid),
+    Descriptors(Pid, (u64, u64)),
 }
 
 /// A rule's appointment with itself.
@@ -72,6 +75,8 @@ pub(crate) struct Bench<'a> {
     pub(crate) at: MonoNs,
     pub(crate) world: &'a World,
     pub(crate) settings: &'a Settings,
+    /// Open descriptors and their limit, as of `at`: the world may know of later ones already.
+    pub(crate) descriptors: &'a BTreeMap<Pid, (u64, u64)>,
     pub(crate) book: &'a mut Book,
     pub(crate) timers: &'a mut Timers,
     pub(crate) wishes: &'a mut Wishes,
@@ -91,7 +96,7 @@ impl Timers {
 #[derive(Debug, Default)]
 pub(crate) struct Wishes {
     pub(crate) others: BTreeSet<Request>,
-    pub(crate) looks: std::collections::VecDeque<(SockId, bool)>,
+    pub(crate) looks: VecDeque<(SockId, bool)>,
     pub(crate) evicted: u64,
 }
 
@@ -102,6 +107,7 @@ pub(crate) struct Rules {
     waiting: Vec<(MonoNs, Fact)>,
     timers: Timers,
     wishes: Wishes,
+    descriptors: BTreeMap<Pid, (u64, u64)>,
     book: Book,
     close_wait: CloseWaitLeak,
     fin: FinRetransmit,
@@ -139,7 +145,7 @@ impl Rules {
             }
             Input::Accept(x) => {
                 if self.close_wait.suspects(x.key.sock) {
-                    self.waiting.push((x.at, Fact::Accepted(x.key.sock)));
+                    self.waiting.push((x.at, Fact::Accepted(x.key.sock, x.pid)));
                 }
                 if let Some((listener, _)) = world
                     .socket(x.key.sock)
@@ -199,8 +205,14 @@ impl Rules {
                     .push((x.at, Fact::Sample(Box::new(x.clone()), last_accept)));
             }
             Input::Counters(x) => self.waiting.push((x.at, Fact::Counters(Box::new(*x)))),
-            Input::Process(ProcessFact::Descriptors { at, pid, .. }) => {
-                self.waiting.push((*at, Fact::Descriptors(*pid)));
+            Input::Process(ProcessFact::Descriptors {
+                at,
+                pid,
+                open,
+                limit,
+            }) => {
+                self.waiting
+                    .push((*at, Fact::Descriptors(*pid, (*open, *limit))));
             }
             Input::Process(_) | Input::Netns(_) | Input::Reset(_) => {}
             Input::Loss(x) => self.lost(x, requests),
@@ -309,6 +321,7 @@ impl Rules {
                 at,
                 world,
                 settings,
+                descriptors: &self.descriptors,
                 book: &mut self.book,
                 timers: &mut self.timers,
                 wishes: &mut self.wishes,
@@ -317,11 +330,17 @@ impl Rules {
     }
 
     fn see(&mut self, at: MonoNs, fact: Fact, world: &World, settings: &Settings) {
+        if let Fact::Descriptors(pid, count) = &fact {
+            self.descriptors.insert(*pid, *count);
+            if self.descriptors.len() > OWNERS {
+                self.descriptors.pop_first();
+            }
+        }
         let (close_wait, fin, drops, mut bench) = self.bench(at, world, settings);
         match fact {
             Fact::Peek(x) => close_wait.peeked(&x, &mut bench),
             Fact::LeftCloseWait(sock) => close_wait.left(sock, &mut bench),
-            Fact::Accepted(sock) => close_wait.accepted(sock, &mut bench),
+            Fact::Accepted(sock, pid) => close_wait.accepted(sock, pid, &mut bench),
             Fact::Sent(sock) => close_wait.sent(sock, at),
             Fact::Fin(x) => fin.retransmitted(&x, &mut bench),
             Fact::FinEnded(sock, ending) => fin.ended(sock, ending, &mut bench),
@@ -333,7 +352,7 @@ impl Rules {
             Fact::QueueDrop(x) => drops.dropped(&x, &mut bench),
             Fact::Synack(x) => drops.synack(&x, &mut bench),
             Fact::AcceptedFrom(listener, pid) => drops.accepted(listener, pid, at),
-            Fact::Descriptors(pid) => {
+            Fact::Descriptors(pid, _) => {
                 close_wait.descriptors(pid, &mut bench);
                 drops.descriptors(pid, &mut bench);
             }

@@ -14,7 +14,7 @@ pub(crate) fn destroy(ctx: BtfTracePointContext) -> i32 {
     let sk: *const u8 = ctx.arg(0);
     if filter::active() {
         let tp = sock::full(sk);
-        if !tp.is_null() && !filter::passes(&sock::identity::<Plain>(tp)) {
+        if !tp.is_null() && !filter::passes_at_end(&sock::identity::<Plain>(tp)) {
             return 0;
         }
     }

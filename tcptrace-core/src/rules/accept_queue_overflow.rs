@@ -34,8 +34,8 @@ pub(crate) fn judge(
     let descriptors = overflow
         .owner
         .as_ref()
-        .and_then(|owner| bench.world.process(owner.process.pid))
-        .and_then(|process| process.descriptors);
+        .and_then(|owner| bench.descriptors.get(&owner.process.pid))
+        .copied();
     let stuck = listener.and_then(|l| stuck_since(l, overflow, bench.at));
     // accept allocates the descriptor before it takes a connection; the last one may be in use
     // for a log file or a health check.

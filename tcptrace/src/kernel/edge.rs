@@ -62,6 +62,7 @@ impl Edge {
                     dead: raw.dead,
                     has_socket: raw.has_socket,
                     file_released: raw.file_released,
+                    file_refs: raw.file_refs.map(u32::from),
                     unread: raw.unread,
                     unacked: raw.unacked,
                 }));

@@ -166,6 +166,11 @@ impl Kernel {
         count
     }
 
+    /// The time of the last record drained: what is older has been given, or lost.
+    pub(crate) fn drained_to(&self) -> MonoNs {
+        self.drained_to
+    }
+
     /// Drains what had been reported by `until`, so that it precedes what a look at the kernel saw.
     fn drain_to(&mut self, until: MonoNs, sink: &mut Vec<Input>) {
         while self.drain(sink) == BATCH && self.drained_to < until {}

@@ -101,10 +101,6 @@ impl Story {
         story
     }
 
-    pub(super) fn now(&self) -> MonoNs {
-        self.now
-    }
-
     /// Gives one fact to the engine, and answers the inspections that it asks for.
     pub(super) fn give(&mut self, input: &Input) {
         self.engine.apply(input, &mut self.outcome);
@@ -198,6 +194,7 @@ impl Story {
             dead: false,
             has_socket: from != TcpState::Listen && to != TcpState::SynRecv,
             file_released: by != 0 && to == TcpState::FinWait1,
+            file_refs: None,
             unread: None,
             unacked: None,
         }));

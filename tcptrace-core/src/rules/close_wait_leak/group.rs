@@ -144,7 +144,7 @@ impl Group {
 
     pub(super) fn descriptors(&self, bench: &Bench<'_>) -> Option<(u64, u64)> {
         let (owner, _) = self.largest()?;
-        bench.world.process(owner.process.pid)?.descriptors
+        bench.descriptors.get(&owner.process.pid).copied()
     }
 
     fn judge_severity(&mut self, cause: Option<Cause>, bench: &Bench<'_>) -> Severity {

@@ -116,6 +116,8 @@ pub(super) struct Suspect {
     pub(super) verdict: Option<Verdict>,
     pub(super) subject: Option<Subject>,
     pub(super) owner: Option<Pid>,
+    /// Who took it from the accept queue.
+    pub(super) acceptor: Option<Pid>,
     /// The appointment in force; older ones are void.
     pub(super) next: MonoNs,
 }
@@ -138,6 +140,7 @@ impl Suspect {
             verdict: None,
             subject: None,
             owner: None,
+            acceptor: None,
             next: MonoNs(u64::MAX),
         }
     }
@@ -248,15 +251,8 @@ impl Suspect {
         });
     }
 
-    /// What is proved at `at`. First match wins, in the order of the catalogue. `acceptor` is who
-    /// took it from the accept queue; `lost` says that facts were lost while it was in CLOSE_WAIT.
-    pub(super) fn judge(
-        &self,
-        at: MonoNs,
-        settings: &Settings,
-        acceptor: Option<Pid>,
-        lost: bool,
-    ) -> Answer {
+    /// What is proved at `at`. First match wins, in the order of the catalogue. `lost` says that facts were lost while it was in CLOSE_WAIT.
+    pub(super) fn judge(&self, at: MonoNs, settings: &Settings, lost: bool) -> Answer {
         let Some(peek) = self.peek.filter(|p| at.since(p.at) <= FRESH) else {
             return Answer::TooEarly;
         };
@@ -302,16 +298,16 @@ impl Suspect {
                  (io_uring, or a kernel user)",
             ),
             (_, Waiting::Torn) => Answer::TooEarly,
-            (_, Waiting::Nobody) => self.unwatched(peek.at, acceptor),
+            (_, Waiting::Nobody) => self.unwatched(peek.at),
         };
         at_most(answer, lost)
     }
 
-    fn unwatched(&self, at: MonoNs, acceptor: Option<Pid>) -> Answer {
+    fn unwatched(&self, at: MonoNs) -> Answer {
         if self.empty_peeks < EMPTY_PEEKS || at.since(self.empty_since) < EMPTY_OVER {
             return Answer::TooEarly;
         }
-        match (self.held, acceptor) {
+        match (self.held, self.acceptor) {
             (Held::One(holder), Some(acceptor)) if holder != acceptor => likely(
                 Cause::SharedFd,
                 "nobody waits on it, and its only holder is not the process that accepted it",
