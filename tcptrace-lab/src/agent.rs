@@ -124,19 +124,36 @@ impl Agent {
             .clone()
     }
 
-    /// Waits until its file holds a finding that `wanted` accepts: the file is flushed every second.
+    /// Waits until its file holds a finding that `wanted` accepts.
     pub fn await_finding(
         &self,
         what: &str,
         within: Duration,
         wanted: impl Fn(&Finding) -> bool,
     ) -> Result<Finding> {
-        wait_for(&format!("a finding: {what}"), within, || {
-            let findings = Recording::read(&self.path())?.findings();
-            thread::sleep(Duration::from_millis(150));
-            Ok(findings.into_values().find(|finding| wanted(finding)))
+        self.await_recording(&format!("a finding: {what}"), within, |recording| {
+            recording
+                .findings()
+                .into_values()
+                .find(|finding| wanted(finding))
         })
-        .with_context(|| match Recording::read(&self.path()) {
+    }
+
+    /// Waits until its file, which is flushed every second, shows what `seen` looks for.
+    pub fn await_recording<T>(
+        &self,
+        what: &str,
+        within: Duration,
+        seen: impl Fn(&Recording) -> Option<T>,
+    ) -> Result<T> {
+        let waited = wait_for(what, within, || {
+            thread::sleep(Duration::from_millis(150));
+            Ok(seen(&Recording::read(&self.path())?))
+        });
+        if waited.is_err() {
+            self.keep()?;
+        }
+        waited.with_context(|| match Recording::read(&self.path()) {
             Ok(recording) => format!("the file holds {:#?}", recording.findings()),
             Err(error) => format!("the file cannot be read: {error:#}"),
         })
@@ -154,11 +171,24 @@ impl Agent {
             .with_context(|| format!("it said: {}", self.said()))?;
         // The pipe's last lines.
         thread::sleep(Duration::from_millis(50));
+        self.keep()?;
         Ok(Ended {
             status,
             stderr: self.said(),
             directory: std::mem::replace(&mut self.directory, tempfile::tempdir()?),
         })
+    }
+
+    /// Copies the file to the directory that `TCPTRACE_LAB_KEEP` names, for a look at what a failed
+    /// test saw.
+    fn keep(&self) -> Result<()> {
+        if let Some(directory) = std::env::var_os("TCPTRACE_LAB_KEEP") {
+            let test = thread::current().name().unwrap_or("test").replace(':', "_");
+            let name = format!("{test}-{}.ndjson", self.pid());
+            // There is none when the agent failed early.
+            let _ = fs::copy(self.path(), Path::new(&directory).join(name));
+        }
+        Ok(())
     }
 
     /// Ends it by SIGINT, which must leave a complete recording behind: exit 0, a footer, and a
@@ -217,22 +247,11 @@ impl Ended {
                 .collect()
         };
         let (live, again) = (verdicts(recording), verdicts(&replayed));
-        if live != again {
-            keep(&self.path());
-        }
         ensure!(
             live == again,
             "the replay disagrees: live {live:#?}, replayed {again:#?}"
         );
         Ok(())
-    }
-}
-
-/// Keeps a recording that a test is about to complain of.
-pub fn keep(path: &Path) {
-    let kept = std::env::temp_dir().join(format!("tcptrace-lab-{}.ndjson", std::process::id()));
-    if fs::copy(path, &kept).is_ok() {
-        eprintln!("the recording is kept as {}", kept.display());
     }
 }
 

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::book::{Program, Subject};
-use crate::finding::{Cause, CloseWaitEvidence, Provenance};
+use crate::finding::{Cause, CloseWaitEvidence, Owner, Provenance};
 use crate::input::{Context, Inspection, ListenerSample, SnapshotMark, SocketRow, Transition};
 use crate::request::Request;
 use crate::rules::{Bench, Fact, Timer, Timers};
@@ -222,10 +222,11 @@ impl CloseWaitLeak {
             return;
         }
         self.judge(sock, bench);
-        let Some(suspect) = self.suspects.get(&sock) else {
+        let Some(suspect) = self.suspects.get_mut(&sock) else {
             return;
         };
         if suspect.subject.is_none() {
+            suspect.unanswered = suspect.unanswered.saturating_add(1);
             let holders = suspect.wants_holders();
             self.wish(sock, holders, bench);
         }
@@ -244,7 +245,7 @@ impl CloseWaitLeak {
         }
     }
 
-    pub(crate) fn peeked(&mut self, x: &Inspection, bench: &mut Bench<'_>) {
+    pub(crate) fn peeked(&mut self, x: &Inspection, owner: Option<Owner>, bench: &mut Bench<'_>) {
         let Some(suspect) = self.suspects.get_mut(&x.key.sock) else {
             return;
         };
@@ -253,6 +254,7 @@ impl CloseWaitLeak {
             return;
         }
         suspect.learn(x);
+        suspect.blamed = owner;
         self.remember(x, bench);
         self.judge(x.key.sock, bench);
     }
@@ -347,7 +349,7 @@ impl CloseWaitLeak {
         let Some(suspect) = self.suspects.get(&sock) else {
             return;
         };
-        let lost = bench.world.lost_after(suspect.entered);
+        let lost = bench.world.lost_between(suspect.entered, bench.at);
         match suspect.judge(bench.at, bench.settings, lost) {
             Answer::Guilty(verdict) => self.convict(sock, verdict, bench),
             Answer::InUse { until } => {
@@ -382,10 +384,13 @@ impl CloseWaitLeak {
                 return;
             }
             group.minute();
-            group.next_minute = bench.at.plus(MINUTE);
-            bench
-                .timers
-                .set(group.next_minute, Timer::Minute(subject.clone()));
+            // A group that has long stopped growing sleeps until somebody joins.
+            if !group.doze() {
+                group.next_minute = bench.at.plus(MINUTE);
+                bench
+                    .timers
+                    .set(group.next_minute, Timer::Minute(subject.clone()));
+            }
             self.tell(subject, bench);
         }
     }
@@ -399,7 +404,8 @@ impl CloseWaitLeak {
         else {
             return;
         };
-        group.next_sample = bench.at.plus(AGAIN);
+        // What is past cannot be looked at any more: a late clock skips it.
+        group.next_sample = bench.at.plus(AGAIN).max(bench.clock);
         bench
             .timers
             .set(group.next_sample, Timer::Sample(subject.clone()));

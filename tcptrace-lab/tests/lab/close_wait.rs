@@ -69,8 +69,10 @@ fn run(case: Case, patient_first: bool) -> Result<()> {
         true => case.older,
         false => (case.cause, case.confidence),
     };
-    agent.await_finding(cause, SOON, |finding| {
-        finding.cause() == cause && finding.count() == case.count
+    agent.await_recording("a verdict on each socket", SOON, |recording| {
+        let findings = recording.findings_on(patient.port());
+        let counted = findings.iter().map(Finding::count).sum::<u64>() == 3;
+        (counted && findings.iter().any(|finding| finding.cause() == cause)).then_some(())
     })?;
     let recording = agent.finish()?;
     let findings = recording.findings_on(patient.port());
@@ -80,11 +82,17 @@ fn run(case: Case, patient_first: bool) -> Result<()> {
         .expect("the finding that was awaited stays");
     let context = format!("patient first: {patient_first}, {findings:#?}");
     assert_eq!(finding.kind(), "close_wait_leak", "{context}");
-    assert_eq!(finding.pid(), Some(u64::from(patient.pid())), "{context}");
+    // Of what nobody holds, and what was accepted before the tracer came, no owner can be known.
+    let ownerless = patient_first && cause == "no_holder";
+    let pid = (!ownerless).then_some(u64::from(patient.pid()));
+    assert_eq!(finding.pid(), pid, "{context}");
     assert_eq!(finding.count(), case.count, "{context}");
     assert_eq!(finding.confidence(), confidence, "{context}");
     assert_ne!(finding.status(), "resolved", "{context}");
-    assert_eq!(finding.0["process"]["name"], "tcptrace-patien", "{context}");
+    if !ownerless {
+        let name = &finding.0["process"]["name"];
+        assert_eq!(name, "tcptrace-patien", "{context}");
+    }
     let leaked: u64 = findings.iter().map(Finding::count).sum();
     assert_eq!(leaked, 3, "every socket has one verdict: {context}");
     assert_eq!(recording.losses()?, 0);
@@ -177,15 +185,30 @@ fn eof_read_not_closed() -> Result<()> {
 }
 
 #[test]
-fn shared_fd() -> Result<()> {
+fn a_copy_in_the_parent_after_the_child_is_gone() -> Result<()> {
+    // The child reads the end, closes and exits before anybody looks: what can be proved is that
+    // the end was read, and that the parent holds a descriptor.
     check(Case {
         patient: "shared-fd",
         stopped: false,
-        cause: "shared_fd",
+        cause: "eof_read_not_closed",
         count: 3,
-        confidence: "likely",
-        // Nothing is left of the children.
+        confidence: "exact",
         older: ("eof_read_not_closed", "likely"),
+    })
+}
+
+#[test]
+fn shared_fd() -> Result<()> {
+    // Of three connections, the first is held by the parent and by the children of the other two,
+    // the second by the parent and one child, the third by the parent alone.
+    check(Case {
+        patient: "shared-fd --siblings",
+        stopped: false,
+        cause: "shared_fd",
+        count: 2,
+        confidence: "exact",
+        older: ("shared_fd", "exact"),
     })
 }
 
@@ -234,14 +257,14 @@ fn a_pool_of_a_client_is_found_by_the_remote() -> Result<()> {
 #[test]
 fn a_half_close_in_use_is_no_leak() -> Result<()> {
     let netns = Netns::new()?;
-    let agent = Agent::record(&format!("--close-wait-after 1s --netns {}", netns.inode()))?;
+    let agent = Agent::record(&format!("--close-wait-after 2s --netns {}", netns.inode()))?;
     let patient = Patient::start(&netns, "half-close")?;
     let mut client = connect(&netns, patient.address(), 1)?.remove(0);
     client.shutdown(Shutdown::Write)?;
     client.set_read_timeout(Some(Duration::from_secs(1)))?;
     await_count(&netns, patient.port(), State::CloseWait, 1)?;
-    // Five times the threshold.
-    for _ in 0..50 {
+    // Three times the threshold.
+    for _ in 0..60 {
         io::Read::read_exact(&mut client, &mut [0; 11])?;
     }
     let recording = agent.finish()?;
@@ -267,11 +290,10 @@ fn going_on_resolves() -> Result<()> {
     thread::sleep(Duration::from_millis(300));
     patient.stop()?;
     drop(clients);
-    let finding = agent.await_finding("eof_unread", SOON, |finding| {
-        finding.cause() == "eof_unread" && finding.count() == 3
+    agent.await_finding("eof_unread of a stopped thread", SOON, |finding| {
+        let threads = finding.evidence("threads").to_string();
+        finding.cause() == "eof_unread" && finding.count() == 3 && threads.contains("\"T\"")
     })?;
-    let threads = finding.evidence("threads").to_string();
-    assert!(threads.contains("\"T\""), "stopped: {threads}");
     patient.go_on()?;
     await_count(&netns, patient.port(), State::CloseWait, 0)?;
     agent.await_finding("its resolution", SOON, |finding| {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use tcptrace_lab::agent::{Agent, keep};
+use tcptrace_lab::agent::Agent;
 use tcptrace_lab::netns::Netns;
 use tcptrace_lab::patient::Patient;
 use tcptrace_lab::recording::Recording;
@@ -71,9 +71,7 @@ fn check(mode: &str, closer_may_be_acceptor: bool) -> Result<()> {
     })?;
     clients.finish()?;
     std::thread::sleep(Duration::from_millis(300));
-    let path = agent.path();
-    let kept = directory.path().join("kept");
-    let recording = agent.finish().inspect_err(|_| keep(&path))?;
+    let recording = agent.finish()?;
     ensure!(recording.losses()? == 0, "facts were lost");
     let connections = connections(&recording);
     let mut acceptors = HashMap::new();
@@ -82,7 +80,7 @@ fn check(mode: &str, closer_may_be_acceptor: bool) -> Result<()> {
         let tuple = (text("local"), text("peer"));
         let lines = connections
             .get(&tuple)
-            .with_context(|| format!("no line about {tuple:?} in {}", kept.display()))?;
+            .with_context(|| format!("no line about {tuple:?}"))?;
         let context = || format!("{mode}: the log says {entry}, the recording {lines:#?}");
         let pid = &entry["pid"];
         match entry["did"].as_str() {

@@ -3,6 +3,7 @@
 //! milliseconds, children without a tuple; and families and namespaces that look alike.
 
 use std::collections::{HashMap, HashSet};
+use std::net::Shutdown;
 use std::time::Duration;
 use std::{io, thread};
 
@@ -96,22 +97,30 @@ fn tuples_and_lives_over_ipv6() -> Result<()> {
 fn time_wait_is_not_shown_as_close() -> Result<()> {
     let netns = Netns::new()?;
     let agent = Agent::record(&format!("--netns {}", netns.inode()))?;
-    // The server closes first, and its client answers: the server's end goes to TIME_WAIT.
-    let patient = Patient::start(&netns, "accept-slowly --every-ms 1")?;
-    let mut client = connect(&netns, patient.address(), 1)?.remove(0);
-    await_count(&netns, patient.port(), State::FinWait2, 1)?;
-    assert_eq!(io::Read::read(&mut client, &mut [0])?, 0);
-    drop(client);
-    await_count(&netns, patient.port(), State::TimeWait, 1)?;
+    let patient = Patient::start(&netns, "eof-unread --mode serve")?;
+    let mut clients = connect(&netns, patient.address(), 2)?;
+    // One only ends its sending: it keeps its descriptor until the server's FIN has come.
+    let mut half = clients.remove(0);
+    half.shutdown(Shutdown::Write)?;
+    assert_eq!(io::Read::read(&mut half, &mut [0])?, 0);
+    let half = half.local_addr()?.port();
+    // The other closes: an orphan waits for the server's FIN.
+    let orphan = clients[0].local_addr()?.port();
+    drop(clients);
+    for port in [half, orphan] {
+        await_count(&netns, port, State::TimeWait, 1)?;
+    }
     thread::sleep(Duration::from_millis(300));
     let recording = agent.finish()?;
-    let closing: Vec<_> = recording
-        .of_type("transition")
-        .filter(|line| line["local"]["port"] == patient.port())
-        .filter(|line| line["from"] == "FIN_WAIT2")
-        .collect();
-    assert_eq!(closing.len(), 1, "{closing:#?}");
-    assert_eq!(closing[0]["enters"], "TIME_WAIT", "{}", closing[0]);
+    for (port, entered) in [(half, "TIME_WAIT"), (orphan, "FIN_WAIT2")] {
+        let closing: Vec<_> = recording
+            .of_type("transition")
+            .filter(|line| line["local"]["port"] == port && line["to"] == "CLOSE")
+            .collect();
+        assert_eq!(closing.len(), 1, "{closing:#?}");
+        assert_eq!(closing[0]["from"], "FIN_WAIT2", "{}", closing[0]);
+        assert_eq!(closing[0]["enters"], entered, "{}", closing[0]);
+    }
     Ok(())
 }
 

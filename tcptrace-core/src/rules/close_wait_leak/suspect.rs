@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::book::Subject;
-use crate::finding::{Cause, Confidence};
+use crate::finding::{Cause, Confidence, Owner};
 use crate::input::{Inspection, Waiters};
 use crate::settings::Settings;
 use crate::units::{MonoNs, Pid};
@@ -29,8 +29,10 @@ const FRESH: Duration = Duration::from_secs(2);
 /// without being a half-close in use; also covers the kernel's jiffy clock.
 const AFTERMATH: Duration = Duration::from_secs(1);
 
-/// When a look did not suffice (a torn wait queue), the next one.
+/// When a look did not suffice (a torn wait queue), the next one. Without answers the intervals
+/// double after some tries, so that an agent that cannot look is not asked forever.
 const RETRY: Duration = Duration::from_secs(1);
+const STEADY_RETRIES: u32 = 8;
 
 /// Who waits on the socket, as far as the verdict minds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +105,8 @@ pub(super) struct Suspect {
     /// Unread bytes when the FIN arrived, told from softirq.
     pub(super) unread_at_fin: Option<u32>,
     pub(super) peeks: u32,
+    /// Looks asked for since the last answer.
+    pub(super) unanswered: u32,
     peek: Option<Peek>,
     /// Since when looks have shown the send side unmoved.
     still_since: MonoNs,
@@ -116,6 +120,8 @@ pub(super) struct Suspect {
     pub(super) verdict: Option<Verdict>,
     pub(super) subject: Option<Subject>,
     pub(super) owner: Option<Pid>,
+    /// Its owner as of the last look.
+    pub(super) blamed: Option<Owner>,
     /// Who took it from the accept queue.
     pub(super) acceptor: Option<Pid>,
     /// The appointment in force; older ones are void.
@@ -129,6 +135,7 @@ impl Suspect {
             lower_bound,
             unread_at_fin,
             peeks: 0,
+            unanswered: 0,
             peek: None,
             still_since: MonoNs(u64::MAX),
             moved_at: MonoNs(0),
@@ -140,6 +147,7 @@ impl Suspect {
             verdict: None,
             subject: None,
             owner: None,
+            blamed: None,
             acceptor: None,
             next: MonoNs(u64::MAX),
         }
@@ -239,6 +247,7 @@ impl Suspect {
             };
         }
         self.peeks = self.peeks.saturating_add(1);
+        self.unanswered = 0;
         self.peek = Some(Peek {
             at: x.at,
             unread: x.unread,
@@ -364,7 +373,10 @@ impl Suspect {
             .into_iter()
             .filter(|at| *at > now)
             .min()
-            .unwrap_or(now.plus(RETRY))
+            .unwrap_or_else(|| {
+                let doublings = self.unanswered.saturating_sub(STEADY_RETRIES).min(31);
+                now.plus(RETRY * (1 << doublings))
+            })
     }
 }
 

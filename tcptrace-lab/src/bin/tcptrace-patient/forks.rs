@@ -38,7 +38,9 @@ pub(crate) fn in_child(work: impl FnOnce()) -> Result<Pid> {
 
 /// Fork per connection, the classic way wrong: the child serves to the end, closes and exits; the
 /// parent never closes its copy. The kernel sends no FIN before the last copy is closed.
-pub(crate) fn shared_fd(listen: Listen) -> Result<()> {
+///
+/// With `siblings` the children live on, and later ones have inherited what earlier ones closed.
+pub(crate) fn shared_fd(listen: Listen, siblings: bool) -> Result<()> {
     let listener = listening::open(listen, false)?;
     let described = listening::described(&listener)?;
     // Ignored, so that children leave no zombies.
@@ -50,7 +52,12 @@ pub(crate) fn shared_fd(listen: Listen) -> Result<()> {
         loop {
             let (stream, _) = listener.accept()?;
             let fd = stream.as_raw_fd();
-            in_child(|| read_to_the_end(fd))?;
+            in_child(|| {
+                read_to_the_end(fd);
+                if siblings {
+                    park_forever(());
+                }
+            })?;
             kept.push(stream);
         }
     });

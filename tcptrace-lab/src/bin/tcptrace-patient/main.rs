@@ -97,6 +97,9 @@ enum Mistake {
     SharedFd {
         #[command(flatten)]
         listen: Listen,
+        /// The children live on, with the copies that they inherited of earlier connections
+        #[arg(long)]
+        siblings: bool,
     },
     /// Accepts, but slower than clients arrive
     AcceptSlowly {
@@ -155,7 +158,7 @@ fn main() -> Result<()> {
         Mistake::ReadNotClosed { listen } => close_wait::read_not_closed(listen)?,
         Mistake::HalfClose { listen } => close_wait::half_close(listen)?,
         Mistake::InFlight { listen } => forks::in_flight(listen)?,
-        Mistake::SharedFd { listen } => forks::shared_fd(listen)?,
+        Mistake::SharedFd { listen, siblings } => forks::shared_fd(listen, siblings)?,
         Mistake::Pool {
             connect,
             connections,
