@@ -188,7 +188,10 @@ impl Apt {
                 .and_then(|stamp| stamp.modified())
                 .is_ok_and(|then| then.elapsed().is_ok_and(|age| age < LISTS_FRESH));
         let mut words = String::new();
+        let mut updated = false;
         if !fresh {
+            // Lists of other sources must not pass for these when this update fails.
+            let _ = fs::remove_file(&stamp);
             fs::write(&list, sources)?;
             let update = self
                 .command("apt-get")
@@ -198,6 +201,7 @@ impl Apt {
             // A mirror without one of the suites is not worth failing for; what apt said is, when
             // there is no kernel.
             words = String::from_utf8_lossy(&update.stderr).trim().to_owned();
+            updated = words.is_empty();
         }
         let found = shell::output(self.command("apt-cache").args([
             "search",
@@ -214,7 +218,9 @@ impl Apt {
                 if words.is_empty() { "" } else { ": " },
             );
         };
-        fs::write(stamp, "")?;
+        if !fresh && updated {
+            fs::write(stamp, "")?;
+        }
         Ok(offer)
     }
 

@@ -17,15 +17,19 @@ use crate::{install, shell};
 /// Programs of this machine that the lab calls, and the Debian package each comes in.
 ///
 /// The shell too: busybox's runs its own `ip` whatever the PATH says.
-const TOOLS: [(&str, &str); 4] = [
+const TOOLS: [(&str, &str); 5] = [
     ("sh", "dash"),
+    ("bash", "bash"),
     ("ip", "iproute2"),
     ("ss", "iproute2"),
     ("nft", "nftables"),
 ];
 
 /// Those that only some scenarios use, and that a shell in the guest is better with.
-const TOOLS_IF_PRESENT: [&str; 3] = ["tc", "hping3", "strace"];
+const TOOLS_IF_PRESENT: [&str; 4] = ["tmux", "hping3", "tc", "strace"];
+
+/// What terminals need: their descriptions, and a locale with more letters than ASCII.
+const FOLDERS: [&str; 2] = ["/lib/terminfo", "/usr/lib/locale/C.utf8"];
 
 const INIT: &str = include_str!("init.sh");
 
@@ -102,6 +106,9 @@ pub(crate) fn initramfs(modules: &Path, programs: &[Program], task: &Task<'_>) -
     for path in TOOLS_IF_PRESENT.iter().filter_map(|name| shell::find(name)) {
         with_libraries(&mut tree, &path)?;
     }
+    for folder in FOLDERS {
+        with_folder(&mut tree, Path::new(folder))?;
+    }
     for program in programs {
         let libraries = libraries(&program.file);
         if !libraries.is_empty() {
@@ -170,6 +177,22 @@ fn with_libraries(tree: &mut Tree, program: &Path) -> Result<()> {
     {
         if !tree.has(file) {
             tree.file(file, 0o755, read(file)?);
+        }
+    }
+    Ok(())
+}
+
+/// Puts a folder of this machine into the guest; one that is not there is left out.
+fn with_folder(tree: &mut Tree, folder: &Path) -> Result<()> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Ok(());
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if path.is_dir() {
+            with_folder(tree, &path)?;
+        } else if path.is_file() {
+            tree.file(&path, 0o644, read(&path)?);
         }
     }
     Ok(())

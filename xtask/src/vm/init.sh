@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # The first process of the guest: prepares it, runs /command, says how that ended, and leaves.
 # The kernel's messages go to the first serial line, ours and the command's to the second.
-export PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb LC_ALL=C.UTF-8
+export PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=linux LC_ALL=C.UTF-8
 /bin/busybox mkdir -p /proc /sys /dev /tmp /run /root
 /bin/busybox --install -s /bin
 mount -t proc proc /proc

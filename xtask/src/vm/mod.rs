@@ -46,7 +46,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE[=PATH]")]
     file: Vec<String>,
     /// Take the agent and the lab as they were built before, with --command
-    #[arg(long, requires = "command")]
+    #[arg(long)]
     no_build: bool,
     /// Stop a guest after this many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
@@ -73,6 +73,11 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     if cfg!(not(target_arch = "x86_64")) {
         bail!("virtual machines are made for x86_64 only; run this on such a host");
+    }
+    if args.no_build && args.command.is_none() {
+        bail!(
+            "--no-build goes with --command: tests are built, so that they are those of the sources"
+        );
     }
     guest::require()?;
     let cache = repository::target_dir().join("vm");
