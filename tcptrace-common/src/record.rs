@@ -237,6 +237,11 @@ pub struct Gone {
     pub kind: u64,
 }
 
+impl Gone {
+    /// In `kind`, from the understudy: the first program was skipped (or this is a duplicate).
+    pub const UNDERSTUDY: u64 = 1 << 8;
+}
+
 /// [`Kind::Exit`].
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]

@@ -68,6 +68,8 @@ pub(crate) struct Gist {
     pub(crate) cause: Option<Cause>,
     pub(crate) severity: Severity,
     pub(crate) confidence: Confidence,
+    /// Grows with whatever else is worth telling in time: attempts, outcomes, drops.
+    pub(crate) progress: u64,
 }
 
 /// A finding before it has an id and a status.
@@ -85,6 +87,8 @@ pub(crate) struct Draft {
 #[derive(Debug)]
 struct Entry {
     finding: Arc<Finding>,
+    /// The progress that it told.
+    progress: u64,
     /// When its owner wants to be asked for fresh numbers.
     due: Option<MonoNs>,
 }
@@ -164,12 +168,17 @@ impl Book {
             || gist.severity != last.severity
             || gist.cause != last.cause
             || gist.confidence != last.confidence
-            || gist.count >= last.count.saturating_mul(2)
-            || last.at.plus(UPDATE_EVERY) <= at
+            || (gist.count > last.count && gist.count >= last.count.saturating_mul(2))
         {
             return true;
         }
-        if entry.due.is_none() && gist.count != last.count {
+        if gist.count == last.count && gist.progress == entry.progress {
+            return false;
+        }
+        if last.at.plus(UPDATE_EVERY) <= at {
+            return true;
+        }
+        if entry.due.is_none() {
             let due = last.at.plus(UPDATE_EVERY);
             entry.due = Some(due);
             self.due.insert((due, subject.clone()));
@@ -211,7 +220,7 @@ impl Book {
             evidence: draft.evidence,
             caused_by: self.root(subject, draft.gist.cause),
         });
-        self.store(subject, finding);
+        self.store(subject, finding, draft.gist.progress);
     }
 
     /// The finding that brought this one about: a leak of descriptors stops accept, a stuck accept
@@ -246,7 +255,7 @@ impl Book {
         finding.status = Status::Resolved;
         finding.at = at;
         let finding = Arc::new(finding);
-        self.store(subject, finding.clone());
+        self.store(subject, finding.clone(), 0);
         self.shown.push_back(finding);
         if self.shown.len() > SHOWN {
             self.shown.pop_front();
@@ -254,7 +263,7 @@ impl Book {
         self.resolved.push_back((at, subject.clone()));
     }
 
-    fn store(&mut self, subject: &Subject, finding: Arc<Finding>) {
+    fn store(&mut self, subject: &Subject, finding: Arc<Finding>, progress: u64) {
         self.open.retain(|other| other.id != finding.id);
         if finding.status != Status::Resolved {
             let rank = |f: &Finding| (std::cmp::Reverse(f.severity), f.since, f.id);
@@ -265,7 +274,11 @@ impl Book {
             self.shown.retain(|other| other.id != finding.id);
         }
         self.news.push(finding.clone());
-        let entry = Entry { finding, due: None };
+        let entry = Entry {
+            finding,
+            progress,
+            due: None,
+        };
         if let Some(before) = self.entries.insert(subject.clone(), entry)
             && let Some(due) = before.due
         {

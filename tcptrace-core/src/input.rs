@@ -140,6 +140,9 @@ pub struct Transition {
     pub has_socket: bool,
     /// The last reference to the descriptor is gone: close or exit, not shutdown.
     pub file_released: bool,
+    /// References to the descriptor's file; 0 is `file_released`. More than the threads at work
+    /// on it account for are copies: dup, fork, descriptors on their way over a UNIX socket.
+    pub file_refs: Option<u32>,
     /// `rcv_nxt - copied_seq`: bytes that the application has not read; a FIN counts 1.
     pub unread: Option<u32>,
     /// `write_seq - snd_una`: what the peer has not acknowledged; a FIN counts 1.

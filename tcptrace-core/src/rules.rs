@@ -8,17 +8,18 @@
 //! than that are settled without waiting for a tick, which bounds the queue.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use crate::book::{Book, Subject};
-use crate::finding::Kind;
+use crate::finding::{Kind, Owner};
 use crate::input::{
     Counters, Input, Inspection, ListenerSample, Loss, LossCause, ProcessFact, QueueDrop,
     Retransmit, SnapshotPhase, SnapshotScope, SynackRetransmit,
 };
 use crate::request::Request;
 use crate::settings::Settings;
+use crate::tcp::TcpState;
 use crate::units::{MonoNs, Pid, SockId};
 use crate::world::World;
 
@@ -30,7 +31,7 @@ mod syn_queue_overflow;
 
 use close_wait_leak::CloseWaitLeak;
 use drops::Drops;
-use fin_retransmit::{Ending, FinRetransmit};
+use fin_retransmit::{Ending, FinRetransmit, Seen};
 
 /// Records of two CPUs reach the ring out of order by microseconds, a tick is late by 50 ms; a
 /// second is far beyond both.
@@ -39,21 +40,26 @@ const AHEAD: Duration = Duration::from_secs(1);
 /// Snapshots cost half a second of CPU on a big host: losses that follow each other share one.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(5);
 
+/// Processes whose descriptors are remembered: those asked about, the owners of open findings.
+const OWNERS: usize = 4096;
+
 /// A fact that waits for the clock.
 #[derive(Debug)]
 pub(crate) enum Fact {
-    Peek(Box<Inspection>),
+    /// A look, and the owner as it was known then.
+    Peek(Box<Inspection>, Option<Owner>),
     LeftCloseWait(SockId),
-    Accepted(SockId),
+    Accepted(SockId, Pid),
     Sent(SockId),
-    Fin(Box<Retransmit>),
+    /// A repeated segment of a closing connection, and what was known of it then.
+    Fin(Box<Retransmit>, Seen),
     FinEnded(SockId, Ending),
     Sample(Box<ListenerSample>, Option<(MonoNs, Pid)>),
     Counters(Box<Counters>),
     QueueDrop(Box<QueueDrop>),
     Synack(Box<SynackRetransmit>),
     AcceptedFrom(SockId, Pid),
-    Descriptors(Pid),
+    Descriptors(Pid, (u64, u64)),
 }
 
 /// A rule's appointment with itself.
@@ -70,8 +76,14 @@ pub(crate) enum Timer {
 /// What a rule may touch while it judges.
 pub(crate) struct Bench<'a> {
     pub(crate) at: MonoNs,
+    /// Where the clock is, for what concerns requests and no verdict.
+    pub(crate) clock: MonoNs,
     pub(crate) world: &'a World,
     pub(crate) settings: &'a Settings,
+    /// Open descriptors and their limit, as of `at`: the world may know of later ones already.
+    pub(crate) descriptors: &'a BTreeMap<Pid, (u64, u64)>,
+    /// The first accept seen anywhere: whether accepts can be seen on this host.
+    pub(crate) first_accept: Option<MonoNs>,
     pub(crate) book: &'a mut Book,
     pub(crate) timers: &'a mut Timers,
     pub(crate) wishes: &'a mut Wishes,
@@ -91,7 +103,7 @@ impl Timers {
 #[derive(Debug, Default)]
 pub(crate) struct Wishes {
     pub(crate) others: BTreeSet<Request>,
-    pub(crate) looks: std::collections::VecDeque<(SockId, bool)>,
+    pub(crate) looks: VecDeque<(SockId, bool)>,
     pub(crate) evicted: u64,
 }
 
@@ -102,6 +114,8 @@ pub(crate) struct Rules {
     waiting: Vec<(MonoNs, Fact)>,
     timers: Timers,
     wishes: Wishes,
+    descriptors: BTreeMap<Pid, (u64, u64)>,
+    first_accept: Option<MonoNs>,
     book: Book,
     close_wait: CloseWaitLeak,
     fin: FinRetransmit,
@@ -138,11 +152,12 @@ impl Rules {
                 self.settle_behind(x.at, world, settings);
             }
             Input::Accept(x) => {
-                if self.close_wait.suspects(x.key.sock) {
-                    self.waiting.push((x.at, Fact::Accepted(x.key.sock)));
+                self.first_accept = Some(self.first_accept.map_or(x.at, |at| at.min(x.at)));
+                let socket = world.socket(x.key.sock);
+                if socket.is_some_and(|socket| socket.state == TcpState::CloseWait) {
+                    self.waiting.push((x.at, Fact::Accepted(x.key.sock, x.pid)));
                 }
-                if let Some((listener, _)) = world
-                    .socket(x.key.sock)
+                if let Some((listener, _)) = socket
                     .filter(|_| self.drops.watches_any())
                     .and_then(|socket| world.listener_of(socket))
                     .filter(|(listener, _)| self.drops.watches(*listener))
@@ -154,8 +169,8 @@ impl Rules {
             }
             Input::Retransmit(x) => {
                 if x.state.awaits_fin_ack() {
-                    self.fin.saw_retransmit(x, &mut self.waiting);
-                } else if self.close_wait.suspects(x.key.sock) {
+                    self.fin.saw_retransmit(x, world, &mut self.waiting);
+                } else if x.state == TcpState::CloseWait {
                     self.waiting.push((x.at, Fact::Sent(x.key.sock)));
                 }
                 self.settle_behind(x.at, world, settings);
@@ -175,6 +190,7 @@ impl Rules {
                     self.waiting.push((x.at, Fact::LeftCloseWait(x.key.sock)));
                 }
                 self.fin.saw_destroy(x, &mut self.waiting);
+                self.drops.saw_destroy(x);
             }
             Input::Socket(x) => self.close_wait.saw_row(x, world, &mut self.timers),
             Input::Snapshot(x) => {
@@ -189,7 +205,9 @@ impl Rules {
                 self.close_wait
                     .saw_inspection(x, world, settings, &mut self.timers);
                 if self.close_wait.suspects(x.key.sock) {
-                    self.waiting.push((x.at, Fact::Peek(Box::new(x.clone()))));
+                    let owner = world.socket(x.key.sock).and_then(|s| world.owner(s));
+                    self.waiting
+                        .push((x.at, Fact::Peek(Box::new(x.clone()), owner)));
                 }
             }
             Input::Listener(x) => {
@@ -199,8 +217,14 @@ impl Rules {
                     .push((x.at, Fact::Sample(Box::new(x.clone()), last_accept)));
             }
             Input::Counters(x) => self.waiting.push((x.at, Fact::Counters(Box::new(*x)))),
-            Input::Process(ProcessFact::Descriptors { at, pid, .. }) => {
-                self.waiting.push((*at, Fact::Descriptors(*pid)));
+            Input::Process(ProcessFact::Descriptors {
+                at,
+                pid,
+                open,
+                limit,
+            }) => {
+                self.waiting
+                    .push((*at, Fact::Descriptors(*pid, (*open, *limit))));
             }
             Input::Process(_) | Input::Netns(_) | Input::Reset(_) => {}
             Input::Loss(x) => self.lost(x, requests),
@@ -251,17 +275,19 @@ impl Rules {
     /// Shows the rules everything up to `clock`, facts and appointments in order of time.
     pub(crate) fn settle(&mut self, clock: MonoNs, world: &World, settings: &Settings) {
         self.clock = self.clock.max(clock);
-        self.close_wait
-            .promote(self.clock, world, settings, &mut self.timers);
         // Nearly sorted already; stable, so that facts of one instant keep their order.
         self.waiting.sort_by_key(|(at, _)| *at);
         let ripe = self.waiting.partition_point(|(at, _)| *at <= self.clock);
         let rest = self.waiting.split_off(ripe);
         let facts = std::mem::replace(&mut self.waiting, rest);
         for (at, fact) in facts {
+            self.close_wait
+                .promote(at, world, settings, &mut self.timers);
             self.fall_due(at, false, world, settings);
             self.see(at, fact, world, settings);
         }
+        self.close_wait
+            .promote(self.clock, world, settings, &mut self.timers);
         self.fall_due(self.clock, true, world, settings);
         self.book.forget_before(self.clock);
     }
@@ -307,8 +333,11 @@ impl Rules {
             &mut self.drops,
             Bench {
                 at,
+                clock: self.clock,
                 world,
                 settings,
+                descriptors: &self.descriptors,
+                first_accept: self.first_accept,
                 book: &mut self.book,
                 timers: &mut self.timers,
                 wishes: &mut self.wishes,
@@ -317,13 +346,19 @@ impl Rules {
     }
 
     fn see(&mut self, at: MonoNs, fact: Fact, world: &World, settings: &Settings) {
+        if let Fact::Descriptors(pid, count) = &fact {
+            self.descriptors.insert(*pid, *count);
+            if self.descriptors.len() > OWNERS {
+                self.descriptors.pop_first();
+            }
+        }
         let (close_wait, fin, drops, mut bench) = self.bench(at, world, settings);
         match fact {
-            Fact::Peek(x) => close_wait.peeked(&x, &mut bench),
+            Fact::Peek(x, owner) => close_wait.peeked(&x, owner, &mut bench),
             Fact::LeftCloseWait(sock) => close_wait.left(sock, &mut bench),
-            Fact::Accepted(sock) => close_wait.accepted(sock, &mut bench),
+            Fact::Accepted(sock, pid) => close_wait.accepted(sock, pid, &mut bench),
             Fact::Sent(sock) => close_wait.sent(sock, at),
-            Fact::Fin(x) => fin.retransmitted(&x, &mut bench),
+            Fact::Fin(x, seen) => fin.retransmitted(&x, seen, &mut bench),
             Fact::FinEnded(sock, ending) => fin.ended(sock, ending, &mut bench),
             Fact::Sample(x, last_accept) => {
                 close_wait.sampled(&x);
@@ -333,7 +368,7 @@ impl Rules {
             Fact::QueueDrop(x) => drops.dropped(&x, &mut bench),
             Fact::Synack(x) => drops.synack(&x, &mut bench),
             Fact::AcceptedFrom(listener, pid) => drops.accepted(listener, pid, at),
-            Fact::Descriptors(pid) => {
+            Fact::Descriptors(pid, _) => {
                 close_wait.descriptors(pid, &mut bench);
                 drops.descriptors(pid, &mut bench);
             }

@@ -185,6 +185,9 @@ const SOCKETS: usize = 2_000_000;
 /// Network namespaces whose sysctls are kept.
 const NAMESPACES: usize = 16_384;
 
+/// Losses told apart; older ones are merged into one long one.
+const LOSSES: usize = 64;
+
 /// Holders kept per socket, as many as a scan names.
 const HOLDERS: usize = 16;
 
@@ -203,8 +206,8 @@ pub struct World {
     /// The snapshots under way, and the number of the last one that began.
     snapshots: Vec<(SnapshotMark, u32)>,
     snapshot: u32,
-    /// The last window in which facts about sockets were lost.
-    lost: Option<(MonoNs, MonoNs)>,
+    /// The windows in which facts about sockets were lost, in the order of telling.
+    lost: VecDeque<(MonoNs, MonoNs)>,
 }
 
 impl World {
@@ -329,9 +332,12 @@ impl World {
         }
     }
 
-    /// Whether facts about sockets were lost after `since`.
-    pub(crate) fn lost_after(&self, since: MonoNs) -> bool {
-        self.lost.is_some_and(|(_, to)| to >= since)
+    /// Whether facts about sockets were lost between `since` and `until`.
+    pub(crate) fn lost_between(&self, since: MonoNs, until: MonoNs) -> bool {
+        self.lost
+            .iter()
+            .rev()
+            .any(|(from, to)| *to >= since && *from <= until)
     }
 
     /// Counts `count` evictions of a bounded table.

@@ -2,20 +2,37 @@
 //! be another socket's from then on, so this program is attached before all others.
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
-use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::macros::{btf_tracepoint, map};
+use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::BtfTracePointContext;
 use tcptrace_common::record::{Gone, Kind};
 
 use crate::layout::Plain;
 use crate::{emit, filter, sock};
 
+/// Per CPU, the last end that [`destroy`] handled. See `destroy_understudy.rs`.
+#[map]
+pub(crate) static ENDED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
 #[btf_tracepoint(function = "tcp_destroy_sock")]
 pub(crate) fn destroy(ctx: BtfTracePointContext) -> i32 {
+    report(&ctx, 0);
+    if let Some(slot) = ENDED.get_ptr_mut(0) {
+        let sk: *const u8 = ctx.arg(0);
+        // SAFETY: the slot is this CPU's.
+        unsafe { *slot = sk as u64 };
+    }
+    0
+}
+
+/// Emits the end of the socket in the context.
+#[inline(always)]
+pub(crate) fn report(ctx: &BtfTracePointContext, more: u64) {
     let sk: *const u8 = ctx.arg(0);
     if filter::active() {
         let tp = sock::full(sk);
-        if !tp.is_null() && !filter::passes(&sock::identity::<Plain>(tp)) {
-            return 0;
+        if !tp.is_null() && !filter::passes_at_end(&sock::identity::<Plain>(tp)) {
+            return;
         }
     }
     emit::record::<Gone>(Kind::Destroy, |it| {
@@ -24,9 +41,8 @@ pub(crate) fn destroy(ctx: BtfTracePointContext) -> i32 {
             *it = Gone {
                 at_ns: bpf_ktime_get_ns(),
                 sock: sk as u64,
-                kind: Kind::Destroy as u64,
+                kind: Kind::Destroy as u64 | more,
             };
         }
     });
-    0
 }

@@ -38,13 +38,20 @@ pub(crate) fn active() -> bool {
     word(FAMILY) != 0 || word(NETNS) != 0 || word(LOCAL_COUNT) != 0 || word(REMOTE_COUNT) != 0
 }
 
-/// Whether a socket passes.
+/// Whether the end of a socket is told: ports do not count, as a connecting socket's first event
+/// passed before it had one, and user space must hear of its end.
 #[inline(always)]
-pub(crate) fn passes(identity: &Identity) -> bool {
+pub(crate) fn passes_at_end(identity: &Identity) -> bool {
     let family = word(FAMILY);
     let netns = word(NETNS);
     (family == 0 || family == if identity.v6 { 6 } else { 4 })
         && (netns == 0 || netns == identity.netns)
+}
+
+/// Whether a socket passes.
+#[inline(always)]
+pub(crate) fn passes(identity: &Identity) -> bool {
+    passes_at_end(identity)
         && any(LOCAL_COUNT, LOCAL, identity.local_port)
         && any(REMOTE_COUNT, REMOTE, identity.peer_port)
 }

@@ -18,6 +18,7 @@ mod accept_syscall;
 mod answer;
 mod descriptors;
 mod destroy;
+mod destroy_understudy;
 mod emit;
 mod filter;
 mod layout;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tcptrace_core::input::Tick;
 use tcptrace_core::request::Request;
-use tcptrace_core::units::{MonoNs, WallNs};
+use tcptrace_core::units::{MonoNs, WallNs, nanos};
 use tcptrace_core::{Engine, Finding, Input, Outcome};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -101,6 +101,8 @@ pub(crate) struct Pump {
     requests: Vec<Request>,
     changed: Vec<Arc<Finding>>,
     last_tick: MonoNs,
+    /// The clock as it was read for the next tick, until everything older has been drained.
+    due: Option<MonoNs>,
     last_poll: MonoNs,
 }
 
@@ -133,6 +135,7 @@ impl Pump {
             requests: Vec::new(),
             changed: Vec::new(),
             last_tick: now,
+            due: None,
             last_poll: MonoNs::default(),
         }
     }
@@ -233,13 +236,13 @@ impl Pump {
     ///
     /// When the last facts cannot be written.
     pub(crate) fn finish(mut self, ended: recording::Ended) -> Result<Finished, Failure> {
-        let last = self.kernel.now();
         while self.kernel.drain(&mut self.batch) > 0 {
             self.feed();
         }
         self.kernel.poll(&mut self.batch);
         self.feed();
-        self.tick(last);
+        // Nothing follows, so this tick needs no distance from the clock.
+        self.tick(self.kernel.now());
         // The requests of the last tick go unanswered: nobody would see the answer's verdict.
         let at = self.engine.world().now();
         let mut findings = self.engine.finish(at);
@@ -267,13 +270,21 @@ impl Pump {
     fn turn(&mut self) -> Result<(), Failure> {
         // Read before the drain: whatever is older than this is in the ring by now.
         let before = self.kernel.now();
-        let mut drained = false;
+        if self.due.is_none() && before.since(self.last_tick) >= TICK {
+            self.due = Some(before);
+        }
         for _ in 0..BATCHES_PER_TURN {
-            if self.kernel.drain(&mut self.batch) == 0 {
-                drained = true;
+            let count = self.kernel.drain(&mut self.batch);
+            self.feed();
+            // Under saturation the ring is never empty, and time must go on all the same.
+            let drained_to = self.kernel.drained_to();
+            if let Some(due) = self.due.take_if(|due| count == 0 || drained_to >= *due) {
+                self.tick(due.minus(TICK_LAG));
+                self.last_tick = due;
+            }
+            if count == 0 {
                 break;
             }
-            self.feed();
         }
         if before.since(self.last_poll) >= POLL {
             self.last_poll = before;
@@ -282,9 +293,6 @@ impl Pump {
             let lost = self.recorder.as_mut().and_then(Recorder::lost);
             self.batch.extend(lost.map(Input::Loss));
             self.feed();
-        }
-        if drained && before.since(self.last_tick) >= TICK {
-            self.tick(before);
         }
         if !self.requests.is_empty() {
             let requests = std::mem::take(&mut self.requests);
@@ -297,11 +305,10 @@ impl Pump {
         Ok(())
     }
 
-    /// Tells the engine the time, a little behind the clock.
-    fn tick(&mut self, read: MonoNs) {
-        self.last_tick = read;
-        let at = read.minus(TICK_LAG);
-        let wall = WallNs(self.kernel.wall().0 - (self.kernel.now().since(at).as_nanos() as i64));
+    /// Tells the engine the time.
+    fn tick(&mut self, at: MonoNs) {
+        let ago = i64::try_from(nanos(self.kernel.now().since(at))).unwrap_or(0);
+        let wall = WallNs(self.kernel.wall().0 - ago);
         self.batch.push(Input::Tick(Tick { at, wall }));
         self.feed();
     }

@@ -13,6 +13,7 @@ mod shell;
 mod test;
 #[cfg(test)]
 mod tidy;
+mod vm;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -43,6 +44,8 @@ enum Command {
     BuildEbpf(build_ebpf::Options),
     /// What CI runs: formatting, lints, the eBPF object from source, every test, the documents
     Ci(ci::Options),
+    /// Run the lab, or any command, on other kernels, in virtual machines
+    Vm(vm::Args),
 }
 
 #[derive(clap::Args)]
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::BuildEbpf(options) => build_ebpf::run(&options),
         Command::Ci(options) => ci::run(&options),
+        Command::Vm(args) => vm::run(&args),
     })
 }
 

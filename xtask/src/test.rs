@@ -186,15 +186,15 @@ fn watch(cargo: &mut Command, tally: &mut Tally) -> Result<bool> {
 
 /// What the summaries of all test binaries add up to.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Tally {
-    passed: u64,
-    failed: u64,
-    ignored: u64,
+pub(crate) struct Tally {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+    pub(crate) ignored: u64,
 }
 
 impl Tally {
     /// Adds a line like `test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; …`.
-    fn count(&mut self, line: &str) {
+    pub(crate) fn count(&mut self, line: &str) {
         let Some((_, summary)) = line.split_once("test result: ") else {
             return;
         };

@@ -157,6 +157,8 @@ pub struct RawDestroy {
     pub at: MonoNs,
     /// Which socket.
     pub sock: SockAddress,
+    /// The understudy reported it; a duplicate where the socket has ended already.
+    pub understudy: bool,
 }
 
 /// See [`crate::input::ProcessFact::Exit`].
@@ -341,6 +343,7 @@ fn destroy(record: &[u8]) -> Raw {
     Raw::Destroy(RawDestroy {
         at: MonoNs(bytes.u64()),
         sock: SockAddress(bytes.u64()),
+        understudy: bytes.u64() & Gone::UNDERSTUDY != 0,
     })
 }
 

@@ -34,8 +34,8 @@ pub(crate) fn judge(
     let descriptors = overflow
         .owner
         .as_ref()
-        .and_then(|owner| bench.world.process(owner.process.pid))
-        .and_then(|process| process.descriptors);
+        .and_then(|owner| bench.descriptors.get(&owner.process.pid))
+        .copied();
     let stuck = listener.and_then(|l| stuck_since(l, overflow, bench.at));
     // accept allocates the descriptor before it takes a connection; the last one may be in use
     // for a log file or a health check.
@@ -60,7 +60,7 @@ pub(crate) fn judge(
 
     let last_accept = listener.and_then(|l| l.last_accept);
     let unwatched = listener.and_then(|l| l.watched) == Some(false);
-    let sees_accepts = bench.world.totals().accepts > 0;
+    let sees_accepts = bench.first_accept.is_some_and(|first| first <= bench.at);
     let mut sure = confidence(overflow);
     let mut inference = overflow.inference;
     if cause == Cause::NotAccepting && last_accept.is_none() && !sees_accepts && !unwatched {
@@ -90,6 +90,7 @@ pub(crate) fn judge(
     };
     let gist = Gist {
         count: overflow.dropped.max(overflow.answered),
+        progress: overflow.dropped + overflow.answered,
         cause: Some(cause),
         severity: overflow.severity,
         confidence: sure,

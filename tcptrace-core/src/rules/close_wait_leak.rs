@@ -12,14 +12,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::book::{Program, Subject};
-use crate::finding::{Cause, CloseWaitEvidence, Provenance};
+use crate::finding::{Cause, CloseWaitEvidence, Owner, Provenance};
 use crate::input::{Context, Inspection, ListenerSample, SnapshotMark, SocketRow, Transition};
 use crate::request::Request;
 use crate::rules::{Bench, Fact, Timer, Timers};
 use crate::settings::Settings;
 use crate::tcp::TcpState;
 use crate::units::{MonoNs, Pid, SockId};
-use crate::world::World;
+use crate::world::{Socket, World};
 
 mod convict;
 mod group;
@@ -114,14 +114,17 @@ impl CloseWaitLeak {
             && fresh.at.plus(stays(settings)) <= clock
         {
             self.fresh.pop_front();
-            let stayed = world.is_live(fresh.sock)
-                && world.socket(fresh.sock).is_some_and(|socket| {
-                    socket.state == TcpState::CloseWait && socket.since == fresh.at
-                });
-            if stayed && !self.suspects.contains_key(&fresh.sock) {
+            let stayed = world.socket(fresh.sock).filter(|socket| {
+                socket.state == TcpState::CloseWait
+                    && socket.since == fresh.at
+                    && world.is_live(fresh.sock)
+            });
+            if let Some(socket) = stayed
+                && !self.suspects.contains_key(&fresh.sock)
+            {
                 let look = fresh.at.plus(stays(settings));
                 self.suspect(
-                    fresh.sock,
+                    socket,
                     Suspect::new(fresh.at, false, fresh.unread_at_fin),
                     look,
                     timers,
@@ -130,7 +133,19 @@ impl CloseWaitLeak {
         }
     }
 
-    fn suspect(&mut self, sock: SockId, mut suspect: Suspect, look: MonoNs, timers: &mut Timers) {
+    fn suspect(
+        &mut self,
+        socket: &Socket,
+        mut suspect: Suspect,
+        look: MonoNs,
+        timers: &mut Timers,
+    ) {
+        let sock = socket.key.sock;
+        suspect.acceptor = socket
+            .owner
+            .as_ref()
+            .filter(|owner| owner.provenance == Provenance::Accept)
+            .map(|owner| owner.process.pid);
         suspect.next = look;
         timers.set(look, Timer::Suspect(sock));
         self.suspects.insert(sock, suspect);
@@ -149,7 +164,7 @@ impl CloseWaitLeak {
             if !x.has_socket && !x.dead {
                 suspect.found_queued(x.at, x.unread.unwrap_or_default());
             }
-            self.suspect(x.key.sock, suspect, x.at, timers);
+            self.suspect(socket, suspect, x.at, timers);
         }
     }
 
@@ -174,7 +189,7 @@ impl CloseWaitLeak {
         let unread_at_fin = fresh.and_then(|f| f.unread_at_fin);
         let suspect = Suspect::new(socket.since, socket.since_is_lower_bound, unread_at_fin);
         let look = socket.since.plus(stays(settings)).max(x.at);
-        self.suspect(x.key.sock, suspect, look, timers);
+        self.suspect(socket, suspect, look, timers);
     }
 
     /// A complete snapshot may have removed sockets whose end was lost.
@@ -207,10 +222,11 @@ impl CloseWaitLeak {
             return;
         }
         self.judge(sock, bench);
-        let Some(suspect) = self.suspects.get(&sock) else {
+        let Some(suspect) = self.suspects.get_mut(&sock) else {
             return;
         };
         if suspect.subject.is_none() {
+            suspect.unanswered = suspect.unanswered.saturating_add(1);
             let holders = suspect.wants_holders();
             self.wish(sock, holders, bench);
         }
@@ -229,7 +245,7 @@ impl CloseWaitLeak {
         }
     }
 
-    pub(crate) fn peeked(&mut self, x: &Inspection, bench: &mut Bench<'_>) {
+    pub(crate) fn peeked(&mut self, x: &Inspection, owner: Option<Owner>, bench: &mut Bench<'_>) {
         let Some(suspect) = self.suspects.get_mut(&x.key.sock) else {
             return;
         };
@@ -238,6 +254,7 @@ impl CloseWaitLeak {
             return;
         }
         suspect.learn(x);
+        suspect.blamed = owner;
         self.remember(x, bench);
         self.judge(x.key.sock, bench);
     }
@@ -278,10 +295,12 @@ impl CloseWaitLeak {
         }
     }
 
-    pub(crate) fn accepted(&mut self, sock: SockId, bench: &mut Bench<'_>) {
-        if let Some(suspect) = self.suspects.get_mut(&sock)
-            && suspect.queued()
-        {
+    pub(crate) fn accepted(&mut self, sock: SockId, by: Pid, bench: &mut Bench<'_>) {
+        let Some(suspect) = self.suspects.get_mut(&sock) else {
+            return;
+        };
+        suspect.acceptor = Some(by);
+        if suspect.queued() {
             suspect.unsettle();
             self.leave_group(sock, bench);
             self.meet(sock, bench.at, bench);
@@ -330,13 +349,8 @@ impl CloseWaitLeak {
         let Some(suspect) = self.suspects.get(&sock) else {
             return;
         };
-        let socket = bench.world.socket(sock);
-        let acceptor = socket
-            .and_then(|s| s.owner.as_ref())
-            .filter(|owner| owner.provenance == Provenance::Accept)
-            .map(|owner| owner.process.pid);
-        let lost = bench.world.lost_after(suspect.entered);
-        match suspect.judge(bench.at, bench.settings, acceptor, lost) {
+        let lost = bench.world.lost_between(suspect.entered, bench.at);
+        match suspect.judge(bench.at, bench.settings, lost) {
             Answer::Guilty(verdict) => self.convict(sock, verdict, bench),
             Answer::InUse { until } => {
                 self.leave_group(sock, bench);
@@ -370,10 +384,13 @@ impl CloseWaitLeak {
                 return;
             }
             group.minute();
-            group.next_minute = bench.at.plus(MINUTE);
-            bench
-                .timers
-                .set(group.next_minute, Timer::Minute(subject.clone()));
+            // A group that has long stopped growing sleeps until somebody joins.
+            if !group.doze() {
+                group.next_minute = bench.at.plus(MINUTE);
+                bench
+                    .timers
+                    .set(group.next_minute, Timer::Minute(subject.clone()));
+            }
             self.tell(subject, bench);
         }
     }
@@ -387,7 +404,8 @@ impl CloseWaitLeak {
         else {
             return;
         };
-        group.next_sample = bench.at.plus(AGAIN);
+        // What is past cannot be looked at any more: a late clock skips it.
+        group.next_sample = bench.at.plus(AGAIN).max(bench.clock);
         bench
             .timers
             .set(group.next_sample, Timer::Sample(subject.clone()));

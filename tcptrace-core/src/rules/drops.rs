@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::book::{Draft, Program, Subject};
 use crate::finding::{Cause, Confidence, Kind, Owner, Service, Severity};
 use crate::input::{
-    Counters, DropOutcome, ListenerSample, Queue, QueueDrop, SocketKey, SynackRetransmit,
+    Counters, Destroy, DropOutcome, ListenerSample, Queue, QueueDrop, SocketKey, SynackRetransmit,
     Transition,
 };
 use crate::request::Request;
@@ -111,7 +111,8 @@ pub(crate) struct Drops {
     overflows: BTreeMap<Subject, Overflow>,
     pending: BTreeMap<u64, Pending>,
     last_pending: u64,
-    /// Listeners with a sign of trouble, whose accepts and births count: known as facts arrive.
+    /// Listeners that have shown a sign of trouble: from then on their accepts and births count,
+    /// until they end. Kept as facts arrive.
     watched: BTreeMap<SockId, u64>,
 }
 
@@ -144,6 +145,12 @@ impl Drops {
             if let Some(births) = listener.and_then(|(id, _)| self.watched.get_mut(&id)) {
                 *births += 1;
             }
+        }
+    }
+
+    pub(crate) fn saw_destroy(&mut self, x: &Destroy) {
+        if !self.watched.is_empty() {
+            self.watched.remove(&x.key.sock);
         }
     }
 
@@ -366,9 +373,6 @@ impl Drops {
         };
         let over = overflow.last.plus(QUIET);
         if over <= bench.at {
-            for listener in &overflow.listeners {
-                self.watched.remove(listener);
-            }
             self.overflows.remove(subject);
             bench.book.resolve(subject, over);
             return;

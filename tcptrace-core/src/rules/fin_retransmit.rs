@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use crate::book::{Draft, Gist, Program, Subject};
 use crate::finding::{
-    Confidence, Evidence, FinOutcomes, FinRetransmitEvidence, Kind, Owner, Service, Severity,
+    Confidence, Evidence, FinOutcomes, FinRetransmitEvidence, Kind, Owner, Provenance, Service,
+    Severity,
 };
 use crate::input::{Destroy, Retransmit, RetransmitReason, Transition};
 use crate::rules::{Bench, Fact, Timer};
 use crate::tcp::TcpState;
 use crate::units::{MonoNs, Pid, SockId};
+use crate::world::{Socket, World};
 
 /// A FIN lost once or twice is the weather; the third attempt waits longer than most applications.
 const INFO_ATTEMPT: u32 = 3;
@@ -59,7 +61,17 @@ struct Closing {
     first: MonoNs,
     last: Retransmit,
     data: u64,
+    /// Who owned or closed it, as of the last repetition.
+    owner: Option<Owner>,
     subject: Option<Subject>,
+}
+
+/// What the world knew of a closing connection when it repeated something.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    /// It was closing before the tracer saw it.
+    late: bool,
+    owner: Option<Owner>,
 }
 
 impl Closing {
@@ -128,9 +140,19 @@ pub(crate) struct FinRetransmit {
 }
 
 impl FinRetransmit {
-    pub(crate) fn saw_retransmit(&mut self, x: &Retransmit, waiting: &mut Vec<(MonoNs, Fact)>) {
+    pub(crate) fn saw_retransmit(
+        &mut self,
+        x: &Retransmit,
+        world: &World,
+        waiting: &mut Vec<(MonoNs, Fact)>,
+    ) {
         self.followed.insert(x.key.sock);
-        waiting.push((x.at, Fact::Fin(Box::new(*x))));
+        let socket = world.socket(x.key.sock);
+        let seen = Seen {
+            late: socket.is_none_or(|socket| socket.since_is_lower_bound),
+            owner: socket.and_then(|socket| owner(socket, world)),
+        };
+        waiting.push((x.at, Fact::Fin(Box::new(*x), seen)));
     }
 
     pub(crate) fn saw_transition(&mut self, x: &Transition, waiting: &mut Vec<(MonoNs, Fact)>) {
@@ -161,24 +183,22 @@ impl FinRetransmit {
         }
     }
 
-    pub(crate) fn retransmitted(&mut self, x: &Retransmit, bench: &mut Bench<'_>) {
+    pub(crate) fn retransmitted(&mut self, x: &Retransmit, seen: Seen, bench: &mut Bench<'_>) {
         let sock = x.key.sock;
-        let late = bench
-            .world
-            .socket(sock)
-            .is_none_or(|socket| socket.since_is_lower_bound);
         let closing = self.closing.entry(sock).or_insert_with(|| Closing {
             fins: 0,
             before: 0,
             first: x.at,
             last: *x,
             data: 0,
+            owner: None,
             subject: None,
         });
+        closing.owner = seen.owner.or(closing.owner.take());
         if !x.fin {
             closing.data += 1;
         } else if x.reason != RetransmitReason::LossProbe {
-            if closing.fins == 0 && late {
+            if closing.fins == 0 && seen.late {
                 closing.before = u32::from(x.attempt).saturating_sub(1);
             }
             closing.fins += 1;
@@ -218,16 +238,7 @@ impl FinRetransmit {
 
     fn join(&mut self, sock: SockId, bench: &mut Bench<'_>) {
         let socket = bench.world.socket(sock);
-        let owner = socket.and_then(|socket| {
-            bench.world.owner(socket).or_else(|| {
-                let (pid, _) = socket.closer?;
-                Some(Owner {
-                    process: bench.world.process(pid)?.info.clone(),
-                    provenance: crate::finding::Provenance::Holder,
-                    confidence: Confidence::Exact,
-                })
-            })
-        });
+        let owner = self.closing.get(&sock).and_then(|c| c.owner.clone());
         let subject = Subject {
             kind: Kind::FinRetransmit,
             cause: None,
@@ -299,6 +310,12 @@ impl FinRetransmit {
                 Ending::Reset => group.outcomes.reset += 1,
                 Ending::TimedOut => group.outcomes.timed_out += 1,
             }
+            if group.waiting.is_empty() {
+                group.next_review = bench.at.plus(WINDOW);
+                bench
+                    .timers
+                    .set(group.next_review, Timer::Fin(subject.clone()));
+            }
             self.redraft(&subject, bench);
         }
     }
@@ -334,7 +351,8 @@ impl FinRetransmit {
         group.next_review = if quiet_at > bench.at {
             quiet_at
         } else {
-            bench.at.plus(WINDOW)
+            // Something waits and is silent: timeouts double, and so do these looks.
+            bench.at.plus(WINDOW.max(bench.at.since(group.active)))
         };
         bench
             .timers
@@ -357,6 +375,8 @@ impl FinRetransmit {
             && recent as u64 * 100 >= closes * WARNING_PERCENT_OF_CLOSES;
         Some(Gist {
             count: group.count,
+            progress: u64::from(group.worst.map_or(0, |(attempts, _)| attempts))
+                + (group.count - group.outcomes.waiting),
             cause: None,
             severity: if group.warned {
                 Severity::Warning
@@ -402,6 +422,18 @@ impl FinRetransmit {
         };
         bench.book.enter(subject, bench.at, draft);
     }
+}
+
+/// Whose connection it is: an orphan's owner is who closed it.
+fn owner(socket: &Socket, world: &World) -> Option<Owner> {
+    world.owner(socket).or_else(|| {
+        let (pid, _) = socket.closer?;
+        Some(Owner {
+            process: world.process(pid)?.info.clone(),
+            provenance: Provenance::Holder,
+            confidence: Confidence::Exact,
+        })
+    })
 }
 
 fn evidence(group: &Group, bench: &Bench<'_>) -> FinRetransmitEvidence {

@@ -87,6 +87,7 @@ pub(crate) fn judge(
     };
     let gist = Gist {
         count: explained,
+        progress: overflow.unanswered,
         cause: overflow.cause,
         severity: overflow.severity,
         confidence: sure,

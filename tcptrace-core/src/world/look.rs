@@ -143,7 +143,8 @@ impl World {
             .map(|slot| slot.socket.key.sock)
             .collect();
         for id in gone {
-            self.end(id);
+            // No tombstone: should an event tell that it lives after all, it is a new find.
+            self.forget(id);
         }
     }
 

@@ -12,7 +12,9 @@ use crate::tcp::TcpState;
 use crate::units::{MonoNs, SockId};
 use crate::world::slot::{Life, Slot};
 use crate::world::time_wait::TIME_WAIT;
-use crate::world::{CloseCall, ENDED, HOLDERS, Moment, NAMESPACES, Origin, SOCKETS, Totals, World};
+use crate::world::{
+    CloseCall, ENDED, HOLDERS, LOSSES, Moment, NAMESPACES, Origin, SOCKETS, Totals, World,
+};
 
 /// `tcp_fin_timeout` where the namespace's value is not known: the kernel's default.
 const FIN_TIMEOUT: Duration = Duration::from_secs(60);
@@ -470,10 +472,13 @@ impl World {
         self.totals.losses[x.cause as usize] += x.count;
         // What the file's writer lost, the engine still saw.
         if x.cause != LossCause::Writer {
-            self.lost = match self.lost {
-                Some((from, to)) => Some((from.min(x.from), to.max(x.to))),
-                None => Some((x.from, x.to)),
-            };
+            self.lost.push_back((x.from, x.to));
+            if self.lost.len() > LOSSES
+                && let Some(oldest) = self.lost.pop_front()
+                && let Some(next) = self.lost.front_mut()
+            {
+                *next = (oldest.0.min(next.0), oldest.1.max(next.1));
+            }
         }
     }
 

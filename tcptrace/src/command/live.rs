@@ -1,17 +1,18 @@
 //! `tcptrace live`: the terminal user interface on the running kernel.
 
 use std::io::IsTerminal as _;
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use tcptrace_core::{Engine, Finding};
 
 use super::filter::FilterArgs;
-use super::{EngineArgs, KernelArgs, OutputArgs, session};
+use super::{EngineArgs, KernelArgs, OutputArgs, playback, session};
 use crate::failure::Failure;
 use crate::pump::{Flow, Front};
 use crate::recording::{Recorder, Target};
 use crate::tui::terminal::{TerminalError, TerminalGuard};
-use crate::tui::{Action, HeaderFacts, Options, Tui};
+use crate::tui::{Action, HeaderFacts, Options, Source, Tui};
 
 /// When colour is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -33,6 +34,12 @@ pub(super) struct LiveArgs {
     output: OutputArgs,
     #[command(flatten)]
     filter: FilterArgs,
+    /// Show a recording instead of this host; needs no privileges
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["output", "ring_size", "no_accept_syscalls", "close_wait_after"])]
+    replay: Option<PathBuf>,
+    /// How fast a recording is played
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, requires = "replay", value_parser = speed)]
+    speed: f64,
     /// When to use colour
     #[arg(long, value_enum, default_value_t = Color::Auto)]
     color: Color,
@@ -49,6 +56,14 @@ pub(super) fn run(args: &LiveArgs) -> Result<(), Failure> {
              use `tcptrace record` to write NDJSON instead",
         ));
     }
+    let options = Options {
+        color: args.color(),
+        ascii: args.ascii,
+    };
+    let filter = args.filter.filter();
+    if let Some(file) = &args.replay {
+        return playback::run(file, args.speed, options, filter);
+    }
     let target = args
         .output
         .output
@@ -63,7 +78,6 @@ pub(super) fn run(args: &LiveArgs) -> Result<(), Failure> {
         .enable_all()
         .build()?
         .block_on(async {
-            let filter = args.filter.filter();
             let mut pump =
                 session::open(target, args.engine.settings(), &args.kernel, filter.clone())?;
             let recording = args
@@ -74,10 +88,6 @@ pub(super) fn run(args: &LiveArgs) -> Result<(), Failure> {
             let header = session::header_facts(&pump.host(), recording);
             pump.start()?;
             pump.settle().await?;
-            let options = Options {
-                color: args.color(),
-                ascii: args.ascii,
-            };
             let mut front = Live::new(Tui::new(options, filter), header)?;
             let ended = pump.run(&mut front, None).await;
             // The terminal is restored before anything is said.
@@ -89,6 +99,14 @@ pub(super) fn run(args: &LiveArgs) -> Result<(), Failure> {
             }
             Ok(())
         })
+}
+
+/// Parses the speed of a playback.
+fn speed(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(factor) if (0.01..=1000.0).contains(&factor) => Ok(factor),
+        _ => Err("a factor from 0.01 to 1000".to_owned()),
+    }
 }
 
 impl LiveArgs {
@@ -103,7 +121,7 @@ impl LiveArgs {
 }
 
 /// The TUI as a front of the pump.
-struct Live {
+pub(super) struct Live {
     tui: Tui,
     header: HeaderFacts,
     guard: TerminalGuard,
@@ -112,13 +130,22 @@ struct Live {
 }
 
 impl Live {
-    fn new(tui: Tui, header: HeaderFacts) -> Result<Self, Failure> {
+    pub(super) fn new(tui: Tui, header: HeaderFacts) -> Result<Self, Failure> {
         Ok(Self {
             tui,
             header,
             guard: TerminalGuard::enter()?,
             dirty: true,
         })
+    }
+}
+
+impl Live {
+    /// Says how far a recording has been played.
+    pub(super) fn at(&mut self, now: String) {
+        if let Source::Replay { position, .. } = &mut self.header.source {
+            *position = now;
+        }
     }
 }
 

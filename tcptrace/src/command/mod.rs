@@ -3,6 +3,7 @@
 mod filter;
 mod live;
 mod logging;
+mod playback;
 mod record;
 mod replay;
 mod session;
@@ -14,8 +15,6 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use tcptrace_core::settings::Settings;
-
-use crate::failure::Failure;
 
 /// Says which TCP connections of this host are in trouble, who owns them, why, and what to do.
 #[derive(Debug, Parser)]
@@ -60,7 +59,6 @@ impl EngineArgs {
     fn settings(&self) -> Settings {
         Settings {
             close_wait_after: self.close_wait_after,
-            ..Settings::default()
         }
     }
 }

@@ -71,6 +71,12 @@ pub(super) fn open(
         },
     };
     let kernel = Kernel::open(&options).map_err(kernel_failure)?;
+    if !kernel.host().initial_pid_namespace {
+        eprintln!(
+            "tcptrace: this is not the host's pid namespace, so processes have only the names that \
+             they leave at their exit; run in the host's (docker run --pid=host)"
+        );
+    }
     let gate = Gate::new(filter, complete);
     let recorder = match target {
         Some(target) => Some(Recorder::create(

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use tcptrace_common::record::Kind;
 use tcptrace_core::decode::{Raw, RawReset};
 use tcptrace_core::input::{
     Accept, Context, Destroy, Input, Reset, Retransmit, SocketKey, SynackRetransmit, Transition,
@@ -34,19 +35,19 @@ impl Edge {
         }
     }
 
-    /// Tells the sink what a record means. Returns whether the understudy reported what the program
-    /// before it had missed.
+    /// Tells the sink what a record means. Returns the kind of a record that an understudy reported
+    /// because the kernel had skipped the program before it.
     pub(crate) fn take(
         &mut self,
         raw: &Raw,
         reason: impl FnOnce(u32) -> Option<Arc<str>>,
         sink: &mut Vec<Input>,
-    ) -> bool {
+    ) -> Option<Kind> {
         match raw {
             Raw::Transition(raw) => {
                 let step = self.identities.transition(raw);
                 let Some(key) = self.begin(step, raw.at, task(raw.context), sink) else {
-                    return false;
+                    return None;
                 };
                 let opening = matches!(raw.to, TcpState::SynSent | TcpState::Listen);
                 self.meet(raw.context, opening, raw.at, sink);
@@ -62,10 +63,11 @@ impl Edge {
                     dead: raw.dead,
                     has_socket: raw.has_socket,
                     file_released: raw.file_released,
+                    file_refs: raw.file_refs.map(u32::from),
                     unread: raw.unread,
                     unacked: raw.unacked,
                 }));
-                return raw.understudy;
+                return raw.understudy.then_some(Kind::Transition);
             }
             Raw::Accept(raw) => {
                 let step = self.identities.event(&raw.key, raw.at, None);
@@ -114,11 +116,12 @@ impl Edge {
             Raw::Destroy(raw) => {
                 if let Some(key) = self.identities.destroy(raw.sock, raw.at) {
                     sink.push(Input::Destroy(Destroy { at: raw.at, key }));
+                    return raw.understudy.then_some(Kind::Destroy);
                 }
             }
             Raw::Exit(raw) => self.processes.exit(raw, sink),
         }
-        false
+        None
     }
 
     fn reset(
@@ -299,10 +302,12 @@ mod tests {
                 Raw::Destroy(RawDestroy {
                     at: MonoNs(5),
                     sock: CLIENT,
+                    understudy: false,
                 }),
                 Raw::Destroy(RawDestroy {
                     at: MonoNs(6),
                     sock: SockAddress(7),
+                    understudy: false,
                 }),
             ],
             &[

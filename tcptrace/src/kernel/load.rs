@@ -84,9 +84,10 @@ const fn other(program: &'static str, hook: &'static str, tier: Tier) -> Hook {
 }
 
 /// In the order of attachment. The end of sockets comes first: an address must not change its owner
-/// unseen. The understudy must come after the program that it stands in for.
-pub(super) const TRACEPOINTS: [Hook; 8] = [
+/// unseen. An understudy must come after the program that it stands in for.
+pub(super) const TRACEPOINTS: [Hook; 9] = [
     tracepoint("destroy", "tcp:tcp_destroy_sock", Kind::Destroy),
+    tracepoint("destroy_understudy", "tcp:tcp_destroy_sock", Kind::Destroy),
     tracepoint("process_exit", "sched:sched_process_exit", Kind::Exit),
     tracepoint("state", "sock:inet_sock_set_state", Kind::Transition),
     tracepoint("understudy", "sock:inet_sock_set_state", Kind::Transition),

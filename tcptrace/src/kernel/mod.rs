@@ -38,6 +38,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
+use tcptrace_common::record::Kind;
 use tcptrace_core::decode::Raw;
 use tcptrace_core::filter::Filter;
 use tcptrace_core::input::{Input, ProcessFact};
@@ -148,7 +149,7 @@ impl Kernel {
             }
             Err(_) => losses.undecoded += 1,
         });
-        let mut recovered = 0;
+        let mut recovered = [(Kind::Transition, 0), (Kind::Destroy, 0)];
         let (probes, reasons) = (&self.probes, &mut self.reset_reasons);
         for raw in self.raws.drain(..) {
             self.drained_to = raw.at();
@@ -158,12 +159,23 @@ impl Kernel {
                     .or_insert_with(|| probes.reset_reason(number).map(Arc::from))
                     .clone()
             };
-            recovered += u64::from(self.edge.take(&raw, reason, sink));
+            if let Some(kind) = self.edge.take(&raw, reason, sink)
+                && let Some(total) = recovered.iter_mut().find(|it| it.0 == kind)
+            {
+                total.1 += 1;
+            }
         }
-        if recovered > 0 {
-            self.probes.recovered(recovered);
+        for (kind, count) in recovered {
+            if count > 0 {
+                self.probes.recovered(kind, count);
+            }
         }
         count
+    }
+
+    /// The time of the last record drained: what is older has been given, or lost.
+    pub(crate) fn drained_to(&self) -> MonoNs {
+        self.drained_to
     }
 
     /// Drains what had been reported by `until`, so that it precedes what a look at the kernel saw.

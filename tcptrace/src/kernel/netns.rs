@@ -96,6 +96,7 @@ fn truncate(inode: u64) -> u32 {
 }
 
 /// The agent's own namespace.
+#[cfg(test)]
 pub(crate) fn own() -> io::Result<NetnsId> {
     identify(&Door::Own.path()).map(|(_, id)| id)
 }

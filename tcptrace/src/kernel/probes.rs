@@ -103,7 +103,7 @@ pub(crate) struct Losses {
     /// Records for which the ring had no room, by kind.
     pub(crate) ring: Vec<(Kind, u64)>,
     /// Probes that the kernel skipped because they had interrupted themselves, by kind; for
-    /// transitions less those that the understudy recovered (see [`Probes::recovered`]).
+    /// transitions and ends less those that an understudy recovered (see [`Probes::recovered`]).
     pub(crate) recursion: Vec<(Kind, u64)>,
 }
 
@@ -121,7 +121,8 @@ pub(crate) struct Probes {
     descriptors: Option<&'static str>,
     /// Attached programs, whose skipped runs are counted.
     attached: Vec<Hook>,
-    recovered: u64,
+    /// What understudies recovered, by kind.
+    recovered: Vec<(Kind, u64)>,
 }
 
 impl Probes {
@@ -148,7 +149,7 @@ impl Probes {
             reset_reasons: Vec::new(),
             descriptors: None,
             attached: Vec::new(),
-            recovered: 0,
+            recovered: Vec::new(),
         };
         // Before the rest is attached, so that our own sockets are not traced.
         this.inspect(&btf, &layout);
@@ -350,16 +351,15 @@ impl Probes {
         self.diagnostics.pass_on();
         let mut recursion: Vec<(Kind, u64)> = Vec::new();
         for hook in &self.attached {
-            // What the understudy misses, the first program handled.
-            if hook.program == UNDERSTUDY {
+            // What an understudy misses, the first program handled.
+            if UNDERSTUDIES.contains(&hook.program) {
                 continue;
             }
             let Some(mut missed) = skipped(&self.ebpf, hook) else {
                 continue;
             };
-            if hook.emits == Some(Kind::Transition) {
-                missed = missed.saturating_sub(self.recovered);
-            }
+            let recovered = self.recovered.iter().filter(|it| Some(it.0) == hook.emits);
+            missed = missed.saturating_sub(recovered.map(|it| it.1).sum());
             match (
                 hook.emits,
                 recursion.iter_mut().find(|it| Some(it.0) == hook.emits),
@@ -375,9 +375,12 @@ impl Probes {
         }
     }
 
-    /// Tells that `count` records of the understudy were no duplicates.
-    pub(crate) fn recovered(&mut self, count: u64) {
-        self.recovered += count;
+    /// Tells that `count` records of the understudy for this kind were no duplicates.
+    pub(crate) fn recovered(&mut self, kind: Kind, count: u64) {
+        match self.recovered.iter_mut().find(|it| it.0 == kind) {
+            Some(total) => total.1 += count,
+            None => self.recovered.push((kind, count)),
+        }
     }
 
     /// The name of an `enum sk_rst_reason` value without its prefix, e.g. `NO_SOCKET`.
@@ -396,7 +399,7 @@ impl Probes {
 const ASSUMED_HZ: Hz = Hz(250);
 
 /// The program that stands in for `state`.
-const UNDERSTUDY: &str = "understudy";
+const UNDERSTUDIES: [&str; 2] = ["understudy", "destroy_understudy"];
 
 /// Takes a map out of the object.
 fn taken<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, KernelError>

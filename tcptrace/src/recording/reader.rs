@@ -130,11 +130,6 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// The number of the line that was read last; the first is 1.
-    pub(crate) fn line_number(&self) -> u64 {
-        self.number
-    }
-
     /// The number of the last line, when it was incomplete: the recorder was killed while it wrote.
     pub(crate) fn cut_off(&self) -> Option<u64> {
         (self.state == State::CutOff).then_some(self.number)

@@ -27,9 +27,9 @@ const BATCH: usize = 256 << 10;
 /// Room that a batch keeps for its last line.
 const LAST_LINE: usize = 8 << 10;
 
-/// Batches on their way to the file: 64 MiB, what a host that opens and closes 50,000 connections a
-/// second writes while its disk stalls for half a second. Memory is taken only while it stalls.
-const QUEUE: usize = 256;
+/// Batches on their way to the file: 256 MiB, what a host that opens and closes 50,000 connections a
+/// second writes while its disk stalls for a second. Memory is taken only while it stalls.
+const QUEUE: usize = 1024;
 
 /// Emptied batches that are kept.
 const POOL: usize = 8;

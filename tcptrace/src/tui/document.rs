@@ -53,15 +53,15 @@ impl Document {
         }
     }
 
-    /// A table of names and values; long values wrap under themselves. Values must have been
+    /// A table of names and values; long values wrap under themselves. Both must have been
     /// escaped.
-    pub(super) fn pairs(&mut self, pairs: &[(&str, String)]) {
-        let names = pairs.iter().map(|(name, _)| fit::width(name));
+    pub(super) fn pairs<N: AsRef<str>>(&mut self, pairs: &[(N, String)]) {
+        let names = pairs.iter().map(|(name, _)| fit::width(name.as_ref()));
         let column = names.max().unwrap_or(0).min(NAME_CELLS);
         for (name, value) in pairs {
             let room = self.cells.saturating_sub(column + 4);
             for (i, piece) in fit::wrap(value, room).into_iter().enumerate() {
-                let name = if i == 0 { name } else { "" };
+                let name = if i == 0 { name.as_ref() } else { "" };
                 self.lines.push(Line::from(vec![
                     Span::styled(
                         format!("  {}  ", fit::left(name, column, self.theme)),

@@ -127,7 +127,7 @@ fn title(document: &mut Document, finding: &Finding, scene: Scene<'_>) {
         Span::styled(names::kind_and_cause(finding), theme.bold()),
         Span::styled(
             format!(
-                "  {}  {}, confidence {}",
+                "  {}  {}, {}",
                 finding.service,
                 finding.status.name(),
                 finding.confidence.name()
@@ -158,28 +158,30 @@ fn processes(document: &mut Document, finding: &Finding, scene: Scene<'_>) {
         return;
     }
     document.heading("Processes");
+    let mut rows = Vec::new();
     for (owner, count) in &finding.processes {
+        let info = names::owner_info(owner, sight);
+        let known = sight.process(info.pid);
         let mut parts = vec![
-            names::owner(owner, sight, theme),
             quantity::counted(*count, "socket"),
+            format!(
+                "{} ({})",
+                names::provenance(owner.provenance),
+                owner.confidence.name()
+            ),
         ];
         parts.extend(
-            owner
-                .process
-                .exe
-                .as_ref()
-                .map(|exe| escape(exe, theme.ascii).into_owned()),
+            known
+                .and_then(|known| known.exited)
+                .map(|_| "exited".to_owned()),
         );
-        if let Some(known) = sight.process(owner.process.pid) {
-            parts.extend(
-                known
-                    .descriptors
-                    .map(|(open, limit)| format!("{open} of {limit} descriptors")),
-            );
-            parts.extend(known.exited.map(|_| "exited".to_owned()));
-        }
-        document.paragraph(&format!("  {}", parts.join("; ")), theme.plain());
+        let descriptors = known.and_then(|known| known.descriptors);
+        parts.extend(descriptors.map(|(open, limit)| format!("{open} of {limit} descriptors")));
+        let exe = info.exe.as_ref();
+        parts.extend(exe.map(|exe| escape(exe, theme.ascii).into_owned()));
+        rows.push((names::process(info, theme), parts.join("; ")));
     }
+    document.pairs(&rows);
 }
 
 /// A sample in one line. It may have gone since.

@@ -19,8 +19,10 @@ use super::sight::Sight;
 
 pub(super) const KEYS: &[Key] = &[("Enter", "open", "what it is, the proof, and what to do")];
 
-/// Lines that a finding takes: its heading, and its sentence on two lines.
+/// Lines that a finding takes: its heading, and its sentence on two lines, or on more where there
+/// is room for all findings with that.
 const LINES: usize = 3;
+const ROOMY_LINES: usize = 5;
 
 /// The list of findings; the overview shows its beginning.
 #[derive(Debug, Default)]
@@ -66,7 +68,9 @@ impl Findings {
         }
         let ids: Vec<_> = findings.iter().map(|finding| finding.id).collect();
         let marked = self.cursor.marked(&ids);
-        let page = (usize::from(area.height) / LINES).max(1);
+        let height = usize::from(area.height);
+        let lines = (height / findings.len()).clamp(LINES, ROOMY_LINES);
+        let page = (height / lines).max(1);
         let top = self.cursor.scroll(findings.len(), page);
         let mut y = area.y;
         for finding in findings.iter().skip(top) {
@@ -75,7 +79,7 @@ impl Findings {
                 break;
             }
             let is_marked = Some(finding.id) == marked;
-            for line in entry(finding, is_marked, area.width.into(), scene)
+            for line in entry(finding, is_marked, lines, area.width.into(), scene)
                 .into_iter()
                 .take(room)
             {
@@ -94,8 +98,15 @@ fn tally(sight: Sight<'_>) -> String {
     format!("{} open{resolved}", sight.findings().len())
 }
 
-/// The heading and the sentence of one finding; a resolved one has its heading only.
-fn entry(finding: &Finding, is_marked: bool, cells: usize, scene: Scene<'_>) -> Vec<Line<'static>> {
+/// The heading and the sentence of one finding, on `most_lines` at most; a resolved one has its
+/// heading only.
+fn entry(
+    finding: &Finding,
+    is_marked: bool,
+    most_lines: usize,
+    cells: usize,
+    scene: Scene<'_>,
+) -> Vec<Line<'static>> {
     let Scene { sight, theme, .. } = scene;
     let marker = if is_marked { theme.marker() } else { " " };
     let resolved = finding.status == Status::Resolved;
@@ -149,8 +160,8 @@ fn entry(finding: &Finding, is_marked: bool, cells: usize, scene: Scene<'_>) -> 
         let summary = escape(&summary, theme.ascii);
         let indent = 5;
         let mut pieces = fit::wrap(&summary, cells.saturating_sub(indent + 1));
-        if pieces.len() > LINES - 1 {
-            pieces.truncate(LINES - 1);
+        if pieces.len() > most_lines - 1 {
+            pieces.truncate(most_lines - 1);
             if let Some(last) = pieces.last_mut() {
                 last.push_str(theme.ellipsis());
             }

@@ -8,8 +8,8 @@ use tcptrace_core::Engine;
 use tcptrace_core::engine::Outcome;
 use tcptrace_core::finding::{Confidence, Owner, Provenance};
 use tcptrace_core::input::{
-    Accept, Context, Holder, HolderScan, Input, Inspection, ListenerSample, Loss, LossCause,
-    ProcessFact, ProcessInfo, QueueLevel, Retransmit, RetransmitReason, SnapshotMark,
+    Accept, Context, Destroy, Holder, HolderScan, Input, Inspection, ListenerSample, Loss,
+    LossCause, ProcessFact, ProcessInfo, QueueLevel, Retransmit, RetransmitReason, SnapshotMark,
     SnapshotPhase, SnapshotScope, SocketKey, SocketRow, Tick, Transition, Waiters,
 };
 use tcptrace_core::request::Request;
@@ -99,10 +99,6 @@ impl Story {
         };
         story.tick(0);
         story
-    }
-
-    pub(super) fn now(&self) -> MonoNs {
-        self.now
     }
 
     /// Gives one fact to the engine, and answers the inspections that it asks for.
@@ -198,6 +194,7 @@ impl Story {
             dead: false,
             has_socket: from != TcpState::Listen && to != TcpState::SynRecv,
             file_released: by != 0 && to == TcpState::FinWait1,
+            file_refs: None,
             unread: None,
             unacked: None,
         }));
@@ -211,6 +208,10 @@ impl Story {
             tid: Tid(pid),
             fd: Some(Fd(12)),
         }));
+    }
+
+    pub(super) fn destroy(&mut self, key: SocketKey) {
+        self.give(&Input::Destroy(Destroy { at: self.now, key }));
     }
 
     pub(super) fn retransmit_fin(&mut self, key: SocketKey, attempt: u8) {

@@ -127,6 +127,8 @@ pub(crate) struct Tui {
 impl Tui {
     /// A view of what passes `filter`, on the overview.
     pub(crate) fn new(options: Options, filter: Filter) -> Self {
+        // crossterm looks at NO_COLOR itself; whether colour is used has been decided.
+        crossterm::style::force_color_output(options.color);
         Self {
             theme: Theme {
                 color: options.color,

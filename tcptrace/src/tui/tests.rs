@@ -166,6 +166,24 @@ fn help() {
 }
 
 #[test]
+fn a_resolved_finding_stays_in_sight_for_a_while() {
+    let mut story = fixture::incident();
+    for (i, sock) in (10..13).enumerate() {
+        let key = fixture::key(sock, "127.0.0.1:9000", &format!("127.0.0.1:{}", 40_001 + i));
+        story.accept(key, 4242);
+        story.transition(key, TcpState::CloseWait, TcpState::LastAck, 4242);
+        story.transition(key, TcpState::LastAck, TcpState::Close, 0);
+        story.destroy(key);
+    }
+    story.wait(3);
+    let mut desk = Desk::new(story, PLAIN, SMALL);
+    insta::assert_snapshot!("resolved", desk.text());
+    desk.press(KeyCode::Down);
+    desk.press(KeyCode::Enter);
+    insta::assert_snapshot!("resolved_finding", desk.text());
+}
+
+#[test]
 fn nothing_found() {
     let mut desk = Desk::new(Story::begin(), PLAIN, SMALL);
     insta::assert_snapshot!("nothing_found", desk.text());
@@ -440,13 +458,13 @@ fn a_hundred_thousand_connections_do_not_stop_the_view() {
     story.tick(250);
     let mut desk = Desk::new(story, PLAIN, LARGE);
     desk.type_text("3");
-    let mut slowest = std::time::Duration::ZERO;
+    let mut slowest = (std::time::Duration::ZERO, ' ');
     for key in "jjjGkkgssSs/nginx\nGkpjp".chars() {
         desk.story.tick(250);
         let start = std::time::Instant::now();
         desk.type_text(&key.to_string());
-        slowest = slowest.max(start.elapsed());
+        slowest = slowest.max((start.elapsed(), key));
     }
     println!("slowest key and frame with 100,000 connections: {slowest:?}");
-    assert!(slowest.as_millis() < 1000, "{slowest:?}");
+    assert!(slowest.0.as_millis() < 1000, "{slowest:?}");
 }

@@ -3,7 +3,7 @@
 //! Invariant: a suspect has a subject exactly while it is a member of that subject's group.
 
 use crate::book::{Program, Subject};
-use crate::finding::{Cause, Evidence, Kind, Owner, Service};
+use crate::finding::{Cause, Evidence, Kind, Owner, Provenance, Service};
 use crate::request::Request;
 use crate::rules::close_wait_leak::CloseWaitLeak;
 use crate::rules::close_wait_leak::group::Group;
@@ -52,12 +52,21 @@ impl CloseWaitLeak {
     ) -> (Subject, Option<Owner>) {
         let queued = cause == Some(Cause::NeverAccepted);
         let socket = world.socket(sock);
-        let mut owner = socket.and_then(|socket| world.owner(socket));
-        if owner.is_none() && queued {
-            owner = socket
-                .and_then(|socket| world.listener_of(socket))
-                .and_then(|(listener, _)| world.owner(world.socket(listener)?));
-        }
+        // Of what sits in an accept queue the listener's owner is to blame, even if somebody has
+        // accepted it since.
+        let inherited = socket
+            .filter(|_| queued)
+            .and_then(|socket| world.listener_of(socket))
+            .and_then(|(listener, confidence)| {
+                let owner = world.owner(world.socket(listener)?)?;
+                Some(Owner {
+                    provenance: Provenance::Inherited,
+                    confidence: confidence.min(owner.confidence),
+                    ..owner
+                })
+            });
+        let blamed = || self.suspects.get(&sock)?.blamed.clone();
+        let owner = inherited.or_else(blamed);
         let program = Program::of(owner.as_ref().map(|o| &*o.process));
         let mut service = socket.map_or(Service::Unknown, |socket| world.service(socket));
         // What sits in an accept queue was opened passively, whatever else is known of it.
@@ -104,6 +113,9 @@ impl CloseWaitLeak {
             group.proof = Some((sock, look));
         }
         if !new {
+            if let Some(minute) = group.wake(bench.at) {
+                bench.timers.set(minute, Timer::Minute(subject.clone()));
+            }
             return;
         }
         bench

@@ -47,6 +47,8 @@ pub(super) struct Group {
     /// The appointments in force; older ones, of a finding that resolved and reopened, are void.
     pub(super) next_minute: MonoNs,
     pub(super) next_sample: MonoNs,
+    /// The minutes are not counted while nothing changes.
+    asleep: bool,
 }
 
 impl Group {
@@ -62,6 +64,7 @@ impl Group {
             severity: Severity::Info,
             next_minute: at.plus(MINUTE),
             next_sample: at.plus(AGAIN),
+            asleep: false,
         }
     }
 
@@ -123,6 +126,24 @@ impl Group {
         self.minutes.push_back(count);
     }
 
+    /// Falls asleep when the last minutes were all alike; returns whether it sleeps.
+    pub(super) fn doze(&mut self) -> bool {
+        self.asleep = self.minutes.len() > GROWING_WINDOWS as usize
+            && self.minutes.iter().all(|count| *count == self.count());
+        self.asleep
+    }
+
+    /// The next full minute after `at`, when the windows were asleep.
+    pub(super) fn wake(&mut self, at: MonoNs) -> Option<MonoNs> {
+        if !std::mem::take(&mut self.asleep) {
+            return None;
+        }
+        let asleep = at.since(self.next_minute).as_secs() / MINUTE.as_secs() + 1;
+        let minutes = u32::try_from(asleep).unwrap_or(u32::MAX);
+        self.next_minute = self.next_minute.plus(MINUTE.saturating_mul(minutes));
+        Some(self.next_minute)
+    }
+
     /// Sockets per minute over the last three full minutes, when it grows.
     fn growth(&self) -> Option<f64> {
         let windows = self.minutes.len().checked_sub(1).filter(|n| *n > 0)?;
@@ -144,7 +165,7 @@ impl Group {
 
     pub(super) fn descriptors(&self, bench: &Bench<'_>) -> Option<(u64, u64)> {
         let (owner, _) = self.largest()?;
-        bench.world.process(owner.process.pid)?.descriptors
+        bench.descriptors.get(&owner.process.pid).copied()
     }
 
     fn judge_severity(&mut self, cause: Option<Cause>, bench: &Bench<'_>) -> Severity {
@@ -191,6 +212,7 @@ impl Group {
     pub(super) fn gist(&mut self, cause: Option<Cause>, bench: &Bench<'_>) -> Gist {
         Gist {
             count: self.count(),
+            progress: 0,
             cause,
             severity: self.judge_severity(cause, bench),
             // No stronger than its weakest member.

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::book::Subject;
-use crate::finding::{Cause, Confidence};
+use crate::finding::{Cause, Confidence, Owner};
 use crate::input::{Inspection, Waiters};
 use crate::settings::Settings;
 use crate::units::{MonoNs, Pid};
@@ -29,8 +29,10 @@ const FRESH: Duration = Duration::from_secs(2);
 /// without being a half-close in use; also covers the kernel's jiffy clock.
 const AFTERMATH: Duration = Duration::from_secs(1);
 
-/// When a look did not suffice (a torn wait queue), the next one.
+/// When a look did not suffice (a torn wait queue), the next one. Without answers the intervals
+/// double after some tries, so that an agent that cannot look is not asked forever.
 const RETRY: Duration = Duration::from_secs(1);
+const STEADY_RETRIES: u32 = 8;
 
 /// Who waits on the socket, as far as the verdict minds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +105,8 @@ pub(super) struct Suspect {
     /// Unread bytes when the FIN arrived, told from softirq.
     pub(super) unread_at_fin: Option<u32>,
     pub(super) peeks: u32,
+    /// Looks asked for since the last answer.
+    pub(super) unanswered: u32,
     peek: Option<Peek>,
     /// Since when looks have shown the send side unmoved.
     still_since: MonoNs,
@@ -116,6 +120,10 @@ pub(super) struct Suspect {
     pub(super) verdict: Option<Verdict>,
     pub(super) subject: Option<Subject>,
     pub(super) owner: Option<Pid>,
+    /// Its owner as of the last look.
+    pub(super) blamed: Option<Owner>,
+    /// Who took it from the accept queue.
+    pub(super) acceptor: Option<Pid>,
     /// The appointment in force; older ones are void.
     pub(super) next: MonoNs,
 }
@@ -127,6 +135,7 @@ impl Suspect {
             lower_bound,
             unread_at_fin,
             peeks: 0,
+            unanswered: 0,
             peek: None,
             still_since: MonoNs(u64::MAX),
             moved_at: MonoNs(0),
@@ -138,6 +147,8 @@ impl Suspect {
             verdict: None,
             subject: None,
             owner: None,
+            blamed: None,
+            acceptor: None,
             next: MonoNs(u64::MAX),
         }
     }
@@ -236,6 +247,7 @@ impl Suspect {
             };
         }
         self.peeks = self.peeks.saturating_add(1);
+        self.unanswered = 0;
         self.peek = Some(Peek {
             at: x.at,
             unread: x.unread,
@@ -248,15 +260,8 @@ impl Suspect {
         });
     }
 
-    /// What is proved at `at`. First match wins, in the order of the catalogue. `acceptor` is who
-    /// took it from the accept queue; `lost` says that facts were lost while it was in CLOSE_WAIT.
-    pub(super) fn judge(
-        &self,
-        at: MonoNs,
-        settings: &Settings,
-        acceptor: Option<Pid>,
-        lost: bool,
-    ) -> Answer {
+    /// What is proved at `at`. First match wins, in the order of the catalogue. `lost` says that facts were lost while it was in CLOSE_WAIT.
+    pub(super) fn judge(&self, at: MonoNs, settings: &Settings, lost: bool) -> Answer {
         let Some(peek) = self.peek.filter(|p| at.since(p.at) <= FRESH) else {
             return Answer::TooEarly;
         };
@@ -302,16 +307,16 @@ impl Suspect {
                  (io_uring, or a kernel user)",
             ),
             (_, Waiting::Torn) => Answer::TooEarly,
-            (_, Waiting::Nobody) => self.unwatched(peek.at, acceptor),
+            (_, Waiting::Nobody) => self.unwatched(peek.at),
         };
         at_most(answer, lost)
     }
 
-    fn unwatched(&self, at: MonoNs, acceptor: Option<Pid>) -> Answer {
+    fn unwatched(&self, at: MonoNs) -> Answer {
         if self.empty_peeks < EMPTY_PEEKS || at.since(self.empty_since) < EMPTY_OVER {
             return Answer::TooEarly;
         }
-        match (self.held, acceptor) {
+        match (self.held, self.acceptor) {
             (Held::One(holder), Some(acceptor)) if holder != acceptor => likely(
                 Cause::SharedFd,
                 "nobody waits on it, and its only holder is not the process that accepted it",
@@ -368,7 +373,10 @@ impl Suspect {
             .into_iter()
             .filter(|at| *at > now)
             .min()
-            .unwrap_or(now.plus(RETRY))
+            .unwrap_or_else(|| {
+                let doublings = self.unanswered.saturating_sub(STEADY_RETRIES).min(31);
+                now.plus(RETRY * (1 << doublings))
+            })
     }
 }
 

@@ -163,7 +163,7 @@ impl Drops {
         let rose = |listener: &Listener| listener.rose(pending.from, now);
         // A cookie is sent instead of a drop: `sk_drops` does not tell of it.
         let tells = pending.dropped > 0;
-        let keyed = |listener: &Listener| (listener.key, u64::from(rose(listener)).max(1));
+        let keyed = |listener: &Listener| (listener.key, rose(listener).max(1));
         let full: Vec<&Listener> = self
             .listeners
             .values()

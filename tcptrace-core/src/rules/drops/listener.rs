@@ -83,11 +83,13 @@ impl Listener {
     }
 
     pub(super) fn sample(&mut self, x: &ListenerSample, last_accept: Option<(MonoNs, Pid)>) {
-        if let Some((before, drops)) = self.sampled
-            && x.drops != drops
-        {
-            self.rises
-                .push_back((before, x.at, x.drops.wrapping_sub(drops)));
+        // `sk_drops` wraps; a step back is a sample out of order.
+        let risen = self
+            .sampled
+            .map(|(before, drops)| (before, x.drops.wrapping_sub(drops)))
+            .filter(|(_, by)| (1..u32::MAX / 2).contains(by));
+        if let Some((before, by)) = risen {
+            self.rises.push_back((before, x.at, by));
             if self.rises.len() > RISES {
                 self.rises.pop_front();
             }
@@ -157,11 +159,11 @@ impl Listener {
     }
 
     /// By how much `sk_drops` rose in intervals that overlap the window.
-    pub(super) fn rose(&self, from: MonoNs, to: MonoNs) -> u32 {
+    pub(super) fn rose(&self, from: MonoNs, to: MonoNs) -> u64 {
         self.rises
             .iter()
             .filter(|(begin, end, _)| *begin <= to && *end >= from)
-            .map(|(_, _, by)| by)
+            .map(|(_, _, by)| u64::from(*by))
             .sum()
     }
 

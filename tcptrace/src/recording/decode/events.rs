@@ -44,6 +44,8 @@ socket_line!(TransitionLine {
     dead: bool,
     has_socket: bool,
     file_released: bool,
+    #[serde(default)]
+    file_refs: Option<u32>,
     unread: Option<u32>,
     unacked: Option<u32>,
 });
@@ -157,6 +159,7 @@ impl From<TransitionLine> for Input {
             dead: line.dead,
             has_socket: line.has_socket,
             file_released: line.file_released,
+            file_refs: line.file_refs,
             unread: line.unread,
             unacked: line.unacked,
         })

@@ -81,6 +81,9 @@ fn endpoint(line: &mut Cursor<'_>, key: &[u8]) -> Option<Endpoint> {
 fn transition(line: &mut Cursor<'_>, at: MonoNs, key: SocketKey) -> Option<Input> {
     let from = line.state(br#","from":""#)?;
     let to = line.state(br#","to":""#)?;
+    if line.sees(br#","enters":""#) {
+        line.word()?;
+    }
     line.known::<u64>(br#","in_state_ns":"#)?;
     let mut context = Context::Interrupt;
     if line.sees(br#","task":{"pid":"#) {
@@ -104,6 +107,7 @@ fn transition(line: &mut Cursor<'_>, at: MonoNs, key: SocketKey) -> Option<Input
         dead: line.flag(br#","dead":"#)?,
         has_socket: line.flag(br#","has_socket":"#)?,
         file_released: line.flag(br#","file_released":"#)?,
+        file_refs: line.known(br#","file_refs":"#)?,
         unread: line.known(br#","unread":"#)?,
         unacked: line.known(br#","unacked":"#)?,
     }))

@@ -6,6 +6,8 @@ use tcptrace_core::input::{
     RetransmitReason, SynackRetransmit, Transition,
 };
 
+use tcptrace_core::tcp::TcpState;
+
 use crate::recording::json::Object;
 
 pub(super) fn transition(line: &mut Object<'_>, transition: &Transition, annotation: &Annotation) {
@@ -21,11 +23,17 @@ pub(super) fn transition(line: &mut Object<'_>, transition: &Transition, annotat
         dead,
         has_socket,
         file_released,
+        file_refs,
         unread,
         unacked,
     } = transition;
     line.word("from", from.name());
     line.word("to", to.name());
+    if transition.enters_time_wait() {
+        line.word("enters", TcpState::TimeWait.name());
+    } else if transition.enters_orphan_fin_wait2() {
+        line.word("enters", TcpState::FinWait2.name());
+    }
     line.span("in_state_ns", annotation.in_state);
     task(line, context);
     line.known("error", *error);
@@ -34,6 +42,7 @@ pub(super) fn transition(line: &mut Object<'_>, transition: &Transition, annotat
     line.flag("dead", *dead);
     line.flag("has_socket", *has_socket);
     line.flag("file_released", *file_released);
+    line.known("file_refs", *file_refs);
     line.known("unread", *unread);
     line.known("unacked", *unacked);
 }
