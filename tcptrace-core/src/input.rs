@@ -102,6 +102,9 @@ pub enum LossCause {
     Ring,
     /// The kernel skipped a probe that had interrupted itself.
     Recursion,
+    /// The kernel freed a socket without reporting the transitions that led there: its address
+    /// came back with another one. Seen about once in a million transitions under saturation.
+    Unreported,
     /// A record could not be decoded.
     Decode,
     /// The queue to the file was full.
@@ -112,9 +115,10 @@ pub enum LossCause {
 
 impl LossCause {
     /// Every cause.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Ring,
         Self::Recursion,
+        Self::Unreported,
         Self::Decode,
         Self::Writer,
         Self::Evicted,
@@ -125,6 +129,7 @@ impl LossCause {
         match self {
             Self::Ring => "ring",
             Self::Recursion => "recursion",
+            Self::Unreported => "unreported",
             Self::Decode => "decode",
             Self::Writer => "writer",
             Self::Evicted => "evicted",

@@ -239,6 +239,8 @@ impl Pump {
         while self.kernel.drain(&mut self.batch) > 0 {
             self.feed();
         }
+        // A skipped probe is judged at the second look, when the ring holds nothing that makes up for it.
+        self.kernel.poll(&mut self.batch);
         self.kernel.poll(&mut self.batch);
         self.feed();
         // Nothing follows, so this tick needs no distance from the clock.

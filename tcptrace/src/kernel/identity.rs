@@ -59,6 +59,8 @@ pub(crate) struct Identities {
     capacity: usize,
     snapshot: bool,
     evicted: u64,
+    /// Lives whose end nobody reported: their address came back with another socket.
+    unreported: u64,
 }
 
 /// What a record means.
@@ -97,6 +99,7 @@ impl Default for Identities {
             capacity: MAX_SOCKETS,
             snapshot: false,
             evicted: 0,
+            unreported: 0,
         }
     }
 }
@@ -115,6 +118,7 @@ impl Identities {
             Some(life) if life.ended => None,
             Some(life) if life.repeats(states, raw.understudy) => return Step::Duplicate,
             Some(life) if birth || life.contradicts(&raw.key) || life.cannot_leave(raw.from) => {
+                self.unreported += u64::from(life.is_open());
                 ended = Some(life.key());
                 None
             }
@@ -145,6 +149,7 @@ impl Identities {
         let mut life = match self.lives.get_mut(&key.sock) {
             Some(life) if life.ended => None,
             Some(life) if life.contradicts(key) => {
+                self.unreported += u64::from(life.is_open());
                 ended = Some(life.key());
                 None
             }
@@ -336,6 +341,11 @@ impl Identities {
     pub(crate) fn key(&self, address: SockAddress) -> Option<SocketKey> {
         let life = self.lives.get(&address)?;
         (!life.ended).then(|| life.key())
+    }
+
+    /// Lives whose end was not reported.
+    pub(crate) fn unreported(&self) -> u64 {
+        self.unreported
     }
 
     /// How many sockets were forgotten for want of room, since the start.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tcptrace_common::record::Kind;
 use tcptrace_core::input::{Input, Loss, LossCause};
 use tcptrace_core::units::MonoNs;
 
@@ -15,6 +16,7 @@ pub(crate) struct LossBook {
     pub(crate) undecoded: u64,
     undecoded_told: u64,
     evicted: u64,
+    unreported: u64,
     since: MonoNs,
 }
 
@@ -27,11 +29,13 @@ impl LossBook {
         }
     }
 
-    /// Tells what the totals have grown by. `evicted` sockets were forgotten for want of room.
+    /// Tells what the totals have grown by. `evicted` sockets were forgotten for want of room, of
+    /// `unreported` the end was not reported.
     pub(crate) fn tell(
         &mut self,
         probes: Losses,
         evicted: u64,
+        unreported: u64,
         now: MonoNs,
         sink: &mut Vec<Input>,
     ) {
@@ -69,6 +73,11 @@ impl LossBook {
             self.undecoded - self.undecoded_told,
         );
         lose(
+            LossCause::Unreported,
+            Some(Kind::Transition.name()),
+            unreported.saturating_sub(self.unreported),
+        );
+        lose(
             LossCause::Evicted,
             Some("socket"),
             evicted.saturating_sub(self.evicted),
@@ -77,6 +86,7 @@ impl LossBook {
         keep_highest(&mut self.probes.recursion, probes.recursion);
         self.undecoded_told = self.undecoded;
         self.evicted = evicted;
+        self.unreported = unreported;
         self.since = now;
     }
 }
@@ -94,8 +104,6 @@ fn keep_highest<K: PartialEq>(told: &mut Vec<(K, u64)>, now: Vec<(K, u64)>) {
 
 #[cfg(test)]
 mod tests {
-    use tcptrace_common::record::Kind;
-
     use super::*;
 
     #[test]
@@ -106,13 +114,13 @@ mod tests {
             ring: vec![(Kind::Transition, ring), (Kind::Accept, 0)],
             recursion: vec![(Kind::Transition, recursion)],
         };
-        book.tell(totals(0, 0), 0, MonoNs(6), &mut sink);
+        book.tell(totals(0, 0), 0, 0, MonoNs(6), &mut sink);
         assert_eq!(sink, []);
         book.undecoded = 2;
-        book.tell(totals(10, 3), 0, MonoNs(7), &mut sink);
+        book.tell(totals(10, 3), 0, 0, MonoNs(7), &mut sink);
         // Two of the three were recovered a moment later, then one more was lost.
-        book.tell(totals(10, 1), 4, MonoNs(8), &mut sink);
-        book.tell(totals(15, 4), 4, MonoNs(9), &mut sink);
+        book.tell(totals(10, 1), 4, 0, MonoNs(8), &mut sink);
+        book.tell(totals(15, 4), 4, 2, MonoNs(9), &mut sink);
         let told: Vec<_> = sink
             .iter()
             .map(|input| match input {
@@ -134,6 +142,7 @@ mod tests {
                 ("evicted", Some("socket"), 4, (7, 8)),
                 ("ring", Some("transition"), 5, (8, 9)),
                 ("recursion", Some("transition"), 1, (8, 9)),
+                ("unreported", Some("transition"), 2, (8, 9)),
             ]
         );
     }

@@ -199,8 +199,10 @@ impl Kernel {
         self.sample_listeners(&moved, sink);
         self.read_tables(sink);
         let losses = self.probes.losses();
-        let evicted = self.edge.identities.evicted();
-        self.losses.tell(losses, evicted, clock::now(), sink);
+        let identities = &self.edge.identities;
+        let (evicted, unreported) = (identities.evicted(), identities.unreported());
+        self.losses
+            .tell(losses, evicted, unreported, clock::now(), sink);
     }
 
     /// Takes the looks that the engine asked for. What cannot be answered any more is left out.

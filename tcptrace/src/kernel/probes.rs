@@ -119,8 +119,8 @@ pub(crate) struct Probes {
     reset_reasons: Vec<(u32, String)>,
     /// The iterator over descriptors that this kernel loads.
     descriptors: Option<&'static str>,
-    /// Attached programs, whose skipped runs are counted.
-    attached: Vec<Hook>,
+    /// Attached programs, and how many of their runs had been skipped at the last look.
+    attached: Vec<(Hook, u64)>,
     /// What understudies recovered, by kind.
     recovered: Vec<(Kind, u64)>,
 }
@@ -245,7 +245,7 @@ impl Probes {
         };
         let attached = state == ProbeState::Attached;
         if attached && hook.emits.is_some() {
-            self.attached.push(*hook);
+            self.attached.push((*hook, 0));
         }
         self.note(hook.program, hook.hook, hook.tier, state);
         Ok(attached)
@@ -350,14 +350,17 @@ impl Probes {
     pub(crate) fn losses(&mut self) -> Losses {
         self.diagnostics.pass_on();
         let mut recursion: Vec<(Kind, u64)> = Vec::new();
-        for hook in &self.attached {
+        for (hook, before) in &mut self.attached {
             // What an understudy misses, the first program handled.
             if UNDERSTUDIES.contains(&hook.program) {
                 continue;
             }
-            let Some(mut missed) = skipped(&self.ebpf, hook) else {
+            let Some(now) = skipped(&self.ebpf, hook) else {
                 continue;
             };
+            // What an understudy recovered of them may still be in the ring: they are judged at
+            // the next look.
+            let mut missed = std::mem::replace(before, now);
             let recovered = self.recovered.iter().filter(|it| Some(it.0) == hook.emits);
             missed = missed.saturating_sub(recovered.map(|it| it.1).sum());
             match (

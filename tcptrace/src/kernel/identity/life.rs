@@ -140,6 +140,12 @@ impl Life {
             || addresses(peer, key.peer.address)
     }
 
+    /// Whether nothing has said that it is closed. A socket that failed to connect is closed, and
+    /// may connect again.
+    pub(super) fn is_open(&self) -> bool {
+        self.state != Some(TcpState::Close)
+    }
+
     /// Whether it lives, and carries a connection rather than listens.
     pub(super) fn is_connection(&self) -> bool {
         !self.ended
