@@ -104,6 +104,8 @@ pub(crate) struct Book {
     shown: VecDeque<Arc<Finding>>,
     news: Vec<Arc<Finding>>,
     last_id: u32,
+    /// What is entered now is for the screen, not news.
+    quiet: bool,
     crowded_out: u64,
 }
 
@@ -149,6 +151,19 @@ impl Book {
         entry.finding.status != Status::Resolved
     }
 
+    /// Open findings whose numbers have changed since they were told.
+    pub(crate) fn changed(&self) -> Vec<Subject> {
+        self.due
+            .iter()
+            .map(|(_, subject)| subject.clone())
+            .collect()
+    }
+
+    /// Whether entries only refresh what a screen shows of open findings, and tell nothing.
+    pub(crate) fn set_quiet(&mut self, quiet: bool) {
+        self.quiet = quiet;
+    }
+
     /// Every open subject.
     pub(crate) fn open_subjects(&self) -> Vec<Subject> {
         self.entries
@@ -190,6 +205,9 @@ impl Book {
     pub(crate) fn enter(&mut self, subject: &Subject, at: MonoNs, draft: Draft) {
         let known = self.entries.get(subject);
         let open = known.is_some_and(Self::is_open);
+        if !open && self.quiet {
+            return;
+        }
         if !open && self.open.len() >= OPEN {
             self.crowded_out += 1;
             return;
@@ -220,7 +238,11 @@ impl Book {
             evidence: draft.evidence,
             caused_by: self.root(subject, draft.gist.cause),
         });
-        self.store(subject, finding, draft.gist.progress);
+        if self.quiet {
+            self.show(finding);
+        } else {
+            self.store(subject, finding, draft.gist.progress);
+        }
     }
 
     /// The finding that brought this one about: a leak of descriptors stops accept, a stuck accept
@@ -263,14 +285,21 @@ impl Book {
         self.resolved.push_back((at, subject.clone()));
     }
 
-    fn store(&mut self, subject: &Subject, finding: Arc<Finding>, progress: u64) {
+    /// Puts an open finding in its place.
+    fn show(&mut self, finding: Arc<Finding>) {
         self.open.retain(|other| other.id != finding.id);
-        if finding.status != Status::Resolved {
-            let rank = |f: &Finding| (std::cmp::Reverse(f.severity), f.since, f.id);
-            let at = self
-                .open
-                .partition_point(|other| rank(other) < rank(&finding));
-            self.open.insert(at, finding.clone());
+        let rank = |f: &Finding| (std::cmp::Reverse(f.severity), f.since, f.id);
+        let at = self
+            .open
+            .partition_point(|other| rank(other) < rank(&finding));
+        self.open.insert(at, finding);
+    }
+
+    fn store(&mut self, subject: &Subject, finding: Arc<Finding>, progress: u64) {
+        if finding.status == Status::Resolved {
+            self.open.retain(|other| other.id != finding.id);
+        } else {
+            self.show(finding.clone());
             self.shown.retain(|other| other.id != finding.id);
         }
         self.news.push(finding.clone());

@@ -8,7 +8,7 @@
 //! than that are settled without waiting for a tick, which bounds the queue.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
 use crate::book::{Book, Subject};
@@ -42,6 +42,9 @@ const SNAPSHOT_EVERY: Duration = Duration::from_secs(5);
 
 /// Processes whose descriptors are remembered: those asked about, the owners of open findings.
 const OWNERS: usize = 4096;
+
+/// How old the numbers of an open finding may be on a screen.
+const REFRESH_EVERY: Duration = Duration::from_secs(1);
 
 /// A fact that waits for the clock.
 #[derive(Debug)]
@@ -103,7 +106,6 @@ impl Timers {
 #[derive(Debug, Default)]
 pub(crate) struct Wishes {
     pub(crate) others: BTreeSet<Request>,
-    pub(crate) looks: VecDeque<(SockId, bool)>,
     pub(crate) evicted: u64,
 }
 
@@ -116,6 +118,7 @@ pub(crate) struct Rules {
     wishes: Wishes,
     descriptors: BTreeMap<Pid, (u64, u64)>,
     first_accept: Option<MonoNs>,
+    refreshed: MonoNs,
     book: Book,
     close_wait: CloseWaitLeak,
     fin: FinRetransmit,
@@ -230,6 +233,7 @@ impl Rules {
             Input::Loss(x) => self.lost(x, requests),
             Input::Tick(x) => {
                 self.settle(x.at, world, settings);
+                self.refresh(world, settings);
                 self.ask(requests);
             }
         }
@@ -255,16 +259,26 @@ impl Rules {
         }
     }
 
+    /// Between two lines of news a screen still wants current numbers. Only of leaks: judging one of
+    /// the others at an odd instant could change its verdict.
+    fn refresh(&mut self, world: &World, settings: &Settings) {
+        if self.clock.since(self.refreshed) < REFRESH_EVERY {
+            return;
+        }
+        self.refreshed = self.clock;
+        self.book.set_quiet(true);
+        for subject in self.book.changed() {
+            if subject.kind == Kind::CloseWaitLeak {
+                self.redraft(&subject, self.clock, world, settings);
+            }
+        }
+        self.book.set_quiet(false);
+    }
+
     /// Hands out wishes, the dear ones in portions.
     fn ask(&mut self, requests: &mut Vec<Request>) {
         requests.extend(std::mem::take(&mut self.wishes.others));
-        let portion = self.wishes.looks.len().min(close_wait_leak::LOOKS_PER_TICK);
-        requests.extend(
-            self.wishes
-                .looks
-                .drain(..portion)
-                .map(|(sock, holders)| Request::Inspect { sock, holders }),
-        );
+        self.close_wait.hand_out(requests);
     }
 
     /// Evictions since the last call.

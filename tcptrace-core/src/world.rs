@@ -18,6 +18,7 @@ use crate::units::{MonoNs, NetnsId, Pid, SockId, WallNs};
 
 mod listeners;
 mod look;
+mod owners;
 mod processes;
 mod slot;
 mod table;

@@ -102,6 +102,7 @@ fn a_stopped_server_resumes() -> Result<()> {
     await_count(&netns, patient.port(), State::CloseWait, 3)?;
     patient.go_on()?;
     await_count(&netns, patient.port(), State::CloseWait, 0)?;
+    await_count(&netns, patient.port(), State::Listen, 1)?;
     patient.finish()
 }
 

@@ -26,10 +26,10 @@ mod group;
 mod suspect;
 
 use group::{AGAIN, Group, MINUTE};
-use suspect::{Answer, Suspect};
+use suspect::{Answer, AtFin, Suspect};
 
 /// Looks per tick: 33 ms of CPU at 2 µs each, and 100,000 sockets in two seconds of ticks.
-pub(crate) const LOOKS_PER_TICK: usize = 16_384;
+const LOOKS_PER_TICK: usize = 16_384;
 
 /// A connection that closes properly leaves CLOSE_WAIT within milliseconds; remembering only those
 /// that stay keeps the rule off the hot path.
@@ -37,9 +37,6 @@ const STAYS: Duration = Duration::from_secs(1);
 
 /// Of a finding so many are looked at again and again: enough to see a change of cause.
 const AGAIN_SOCKETS: usize = 64;
-
-/// Looks that wait for a tick. A suspect that finds no room asks again a second later.
-const LOOKS_WAITING: usize = 262_144;
 
 /// Looks remembered as evidence for suspects that may be convicted by them.
 const LOOKS_REMEMBERED: usize = 4096;
@@ -52,7 +49,7 @@ const SCAN_EVERY: Duration = Duration::from_secs(5);
 struct Fresh {
     at: MonoNs,
     sock: SockId,
-    unread_at_fin: Option<u32>,
+    at_fin: AtFin,
 }
 
 /// The rule.
@@ -66,6 +63,8 @@ pub(crate) struct CloseWaitLeak {
     /// Whether somebody waits on a listener, by its last sample.
     watched: BTreeMap<SockId, bool>,
     last_scan: Option<MonoNs>,
+    /// Looks to ask for, each suspect at most once; and whether to tell the holders too.
+    wishes: VecDeque<(SockId, bool)>,
     /// What the last look at a suspect saw.
     looks: BTreeMap<SockId, CloseWaitEvidence>,
 }
@@ -95,7 +94,10 @@ impl CloseWaitLeak {
             self.fresh.push_back(Fresh {
                 at: x.at,
                 sock: x.key.sock,
-                unread_at_fin: x.unread.filter(|_| x.context == Context::Interrupt),
+                at_fin: AtFin {
+                    unread: x.unread.filter(|_| x.context == Context::Interrupt),
+                    file_refs: x.file_refs,
+                },
             });
         } else if x.from == TcpState::CloseWait && self.suspects(x.key.sock) {
             waiting.push((x.at, Fact::LeftCloseWait(x.key.sock)));
@@ -125,7 +127,7 @@ impl CloseWaitLeak {
                 let look = fresh.at.plus(stays(settings));
                 self.suspect(
                     socket,
-                    Suspect::new(fresh.at, false, fresh.unread_at_fin),
+                    Suspect::new(fresh.at, false, fresh.at_fin),
                     look,
                     timers,
                 );
@@ -160,7 +162,7 @@ impl CloseWaitLeak {
             return;
         };
         if socket.state == TcpState::CloseWait && socket.since_is_lower_bound {
-            let mut suspect = Suspect::new(socket.since, true, None);
+            let mut suspect = Suspect::new(socket.since, true, AtFin::default());
             if !x.has_socket && !x.dead {
                 suspect.found_queued(x.at, x.unread.unwrap_or_default());
             }
@@ -186,8 +188,8 @@ impl CloseWaitLeak {
             return;
         };
         let fresh = self.fresh.iter().rev().find(|f| f.sock == x.key.sock);
-        let unread_at_fin = fresh.and_then(|f| f.unread_at_fin);
-        let suspect = Suspect::new(socket.since, socket.since_is_lower_bound, unread_at_fin);
+        let at_fin = fresh.map(|f| f.at_fin).unwrap_or_default();
+        let suspect = Suspect::new(socket.since, socket.since_is_lower_bound, at_fin);
         let look = socket.since.plus(stays(settings)).max(x.at);
         self.suspect(socket, suspect, look, timers);
     }
@@ -228,20 +230,40 @@ impl CloseWaitLeak {
         if suspect.subject.is_none() {
             suspect.unanswered = suspect.unanswered.saturating_add(1);
             let holders = suspect.wants_holders();
-            self.wish(sock, holders, bench);
+            self.wish(sock, holders, bench.at);
         }
     }
 
-    fn wish(&mut self, sock: SockId, holders: bool, bench: &mut Bench<'_>) {
+    fn wish(&mut self, sock: SockId, holders: bool, at: MonoNs) {
+        let Some(suspect) = self.suspects.get_mut(&sock) else {
+            return;
+        };
+        // It waits for its turn already; asking twice would only delay the others.
+        if std::mem::replace(&mut suspect.asked, true) {
+            return;
+        }
         let scan = holders
             && self
                 .last_scan
-                .is_none_or(|at| at == bench.at || bench.at.since(at) >= SCAN_EVERY);
+                .is_none_or(|last| last == at || at.since(last) >= SCAN_EVERY);
         if scan {
-            self.last_scan = Some(bench.at);
+            self.last_scan = Some(at);
         }
-        if bench.wishes.looks.len() < LOOKS_WAITING {
-            bench.wishes.looks.push_back((sock, scan));
+        self.wishes.push_back((sock, scan));
+    }
+
+    /// Hands out looks, a portion per tick.
+    pub(crate) fn hand_out(&mut self, requests: &mut Vec<Request>) {
+        let mut left = LOOKS_PER_TICK;
+        while left > 0
+            && let Some((sock, holders)) = self.wishes.pop_front()
+        {
+            // Some have left in the meantime.
+            if let Some(suspect) = self.suspects.get_mut(&sock) {
+                suspect.asked = false;
+                requests.push(Request::Inspect { sock, holders });
+                left -= 1;
+            }
         }
     }
 
@@ -422,7 +444,7 @@ impl CloseWaitLeak {
         for (at, sock) in socks.into_iter().enumerate() {
             let unknown = self.suspects.get(&sock).is_some_and(Suspect::wants_holders);
             // The first one's holders are shown; they may change.
-            self.wish(sock, unknown || at == 0, bench);
+            self.wish(sock, unknown || at == 0, bench.at);
         }
     }
 }

@@ -10,11 +10,10 @@
 //! [`Overflow`]: the drops of one queue of the listeners of one owner and service.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::book::{Draft, Program, Subject};
-use crate::finding::{Cause, Confidence, Kind, Owner, Service, Severity};
+use crate::finding::{Kind, Service, Severity};
 use crate::input::{
     Counters, Destroy, DropOutcome, ListenerSample, Queue, QueueDrop, SocketKey, SynackRetransmit,
     Transition,
@@ -27,9 +26,11 @@ use crate::world::World;
 
 mod attribution;
 mod listener;
+mod overflow;
 
 use attribution::Pending;
 pub(crate) use listener::Listener;
+pub(crate) use overflow::{Overflow, confidence};
 
 /// Listeners followed; a host with more has its busiest in every sample anyway.
 pub(crate) const LISTENERS: usize = 65_536;
@@ -48,50 +49,6 @@ const SOURCES: usize = 1024;
 
 /// Seconds of drops kept, for rates.
 const SECONDS: usize = 16;
-
-/// Drops of one queue that belong together, for a rule to judge.
-#[derive(Debug)]
-pub(crate) struct Overflow {
-    pub(crate) queue: Queue,
-    pub(crate) netns: NetnsId,
-    pub(crate) listeners: BTreeSet<SockId>,
-    pub(crate) owner: Option<Owner>,
-    /// The listener that dropped last.
-    pub(crate) worst: SockId,
-    pub(crate) key: SocketKey,
-    pub(crate) first: MonoNs,
-    /// The last drop, full queue or other sign of trouble.
-    pub(crate) last: MonoNs,
-    pub(crate) dropped: u64,
-    pub(crate) cookies: u64,
-    /// What the kernel had counted before the first of these drops.
-    kernel_before: u64,
-    pub(crate) inference: Option<&'static str>,
-    /// SYN-ACKs repeated to clients that had answered, and to clients that had not.
-    pub(crate) answered: u64,
-    pub(crate) unanswered: u64,
-    pub(crate) sources: BTreeSet<IpAddr>,
-    /// Handshakes completed since the first sign of trouble.
-    pub(crate) births_before: u64,
-    pub(crate) by_second: VecDeque<(u64, u64)>,
-    pub(crate) cause: Option<Cause>,
-    pub(crate) severity: Severity,
-    opened: bool,
-    reviews: u64,
-    next_review: MonoNs,
-}
-
-impl Overflow {
-    /// Drops in the `seconds` before `at`.
-    pub(crate) fn dropped_within(&self, at: MonoNs, seconds: u64) -> u64 {
-        let now = at.0 / 1_000_000_000;
-        self.by_second
-            .iter()
-            .filter(|(second, _)| now.saturating_sub(*second) < seconds)
-            .map(|(_, count)| count)
-            .sum()
-    }
-}
 
 /// What the kernel counted in a namespace, and how much of it has been seen one by one.
 #[derive(Debug, Default)]
@@ -393,10 +350,11 @@ impl Drops {
     }
 
     fn tell(&mut self, subject: &Subject, bench: &mut Bench<'_>) {
-        if let Some(draft) = self.draft(subject, bench)
-            && bench.book.wants(subject, draft.gist, bench.at)
-        {
+        if let Some(draft) = self.draft(subject, bench) {
+            let news = bench.book.wants(subject, draft.gist, bench.at);
+            bench.book.set_quiet(!news);
             bench.book.enter(subject, bench.at, draft);
+            bench.book.set_quiet(false);
         }
     }
 
@@ -435,14 +393,5 @@ impl Drops {
             samples: vec![overflow.key],
             evidence,
         })
-    }
-}
-
-/// The confidence of an overflow whose listener was inferred, or not.
-pub(crate) fn confidence(overflow: &Overflow) -> Confidence {
-    match (overflow.worst, overflow.inference) {
-        (SockId(0), _) => Confidence::Unknown,
-        (_, Some(_)) => Confidence::Likely,
-        (_, None) => Confidence::Exact,
     }
 }

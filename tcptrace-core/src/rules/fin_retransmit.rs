@@ -9,14 +9,19 @@ use std::time::Duration;
 
 use crate::book::{Draft, Gist, Program, Subject};
 use crate::finding::{
-    Confidence, Evidence, FinOutcomes, FinRetransmitEvidence, Kind, Owner, Provenance, Service,
-    Severity,
+    Confidence, Evidence, FinOutcomes, Kind, Owner, Provenance, Service, Severity,
 };
 use crate::input::{Destroy, Retransmit, RetransmitReason, Transition};
 use crate::rules::{Bench, Fact, Timer};
 use crate::tcp::TcpState;
-use crate::units::{MonoNs, Pid, SockId};
+use crate::units::{MonoNs, SockId};
 use crate::world::{Socket, World};
+
+mod closes;
+mod group;
+
+use closes::Closes;
+use group::{Group, evidence};
 
 /// A FIN lost once or twice is the weather; the third attempt waits longer than most applications.
 const INFO_ATTEMPT: u32 = 3;
@@ -26,12 +31,6 @@ const INFO_ATTEMPT: u32 = 3;
 const WARNING_CONNECTIONS: usize = 10;
 const WARNING_PERCENT_OF_CLOSES: u64 = 1;
 const WINDOW: Duration = Duration::from_secs(60);
-
-/// The kernel doubles the timeout up to TCP_RTO_MAX.
-const RTO_MAX: Duration = Duration::from_secs(120);
-
-/// `tcp_orphan_retries` of 0 means this many (`tcp_orphan_retries()` in the kernel).
-const ORPHAN_RETRIES: u32 = 8;
 
 /// Closing connections followed at once. Each repeats a FIN; a host with more has one cause.
 const FOLLOWED: usize = 65_536;
@@ -77,55 +76,6 @@ pub(crate) struct Seen {
 impl Closing {
     fn attempts(&self) -> u32 {
         self.before + self.fins
-    }
-}
-
-/// The connections of one finding.
-#[derive(Debug)]
-struct Group {
-    since: MonoNs,
-    waiting: BTreeSet<SockId>,
-    samples: BTreeSet<SockId>,
-    by_process: BTreeMap<Pid, (Owner, u64)>,
-    count: u64,
-    outcomes: FinOutcomes,
-    data: u64,
-    /// When connections qualified, over the last [`WINDOW`].
-    recent: VecDeque<MonoNs>,
-    worst: Option<(u32, Retransmit)>,
-    warned: bool,
-    active: MonoNs,
-    next_review: MonoNs,
-}
-
-/// Closes of the last minute, by second.
-#[derive(Debug)]
-struct Closes([(u64, u64); 64]);
-
-impl Default for Closes {
-    fn default() -> Self {
-        Self([(0, 0); 64])
-    }
-}
-
-impl Closes {
-    fn add(&mut self, at: MonoNs) {
-        let second = at.0 / 1_000_000_000;
-        let bucket = &mut self.0[(second % 64) as usize];
-        if bucket.0 != second {
-            *bucket = (second, 0);
-        }
-        bucket.1 += 1;
-    }
-
-    fn within(&self, at: MonoNs) -> u64 {
-        let second = at.0 / 1_000_000_000;
-        let oldest = second.saturating_sub(WINDOW.as_secs());
-        self.0
-            .iter()
-            .filter(|bucket| (oldest..=second).contains(&bucket.0))
-            .map(|bucket| bucket.1)
-            .sum()
     }
 }
 
@@ -434,38 +384,4 @@ fn owner(socket: &Socket, world: &World) -> Option<Owner> {
             confidence: Confidence::Exact,
         })
     })
-}
-
-fn evidence(group: &Group, bench: &Bench<'_>) -> FinRetransmitEvidence {
-    let outcomes = group.outcomes;
-    let Some((attempt, worst)) = group.worst else {
-        return FinRetransmitEvidence {
-            outcomes,
-            data_retransmits: group.data,
-            ..FinRetransmitEvidence::default()
-        };
-    };
-    let facts = bench.world.netns_facts(worst.key.netns);
-    let limit = if worst.dead {
-        facts.and_then(|f| f.tcp_orphan_retries).map(|n| {
-            (
-                "tcp_orphan_retries",
-                if n == 0 { ORPHAN_RETRIES } else { n },
-            )
-        })
-    } else {
-        facts
-            .and_then(|f| f.tcp_retries2)
-            .map(|n| ("tcp_retries2", n))
-    };
-    FinRetransmitEvidence {
-        state: Some(worst.state),
-        attempt,
-        backoff: u32::from(worst.backoff),
-        next_timeout: worst.rto.map(|rto| (rto * 2).min(RTO_MAX)),
-        limit,
-        orphan: worst.dead,
-        outcomes,
-        data_retransmits: group.data,
-    }
 }

@@ -27,10 +27,7 @@ impl Timeline {
         match self {
             Self::Many(moments) if moments.capacity() == 0 => *self = Self::One((at, moment)),
             Self::One(first) => {
-                let mut moments = Vec::with_capacity(3);
-                moments.push(*first);
-                moments.push((at, moment));
-                *self = Self::Many(moments);
+                *self = Self::Many(vec![*first, (at, moment)]);
             }
             Self::Many(moments) if moments.len() < MOMENTS => {
                 if moments.len() == moments.capacity() {

@@ -3,18 +3,15 @@
 use std::time::Duration;
 
 use crate::engine::Annotation;
-use crate::finding::{Confidence, Owner, Provenance};
 use crate::input::{
-    Accept, Context, Destroy, Input, Loss, LossCause, ProcessFact, Queue, QueueDrop, QueueLevel,
-    Reset, ResetDirection, Retransmit, SocketKey, SynackRetransmit, Tick, Transition,
+    Destroy, Input, Loss, LossCause, ProcessFact, Queue, QueueDrop, QueueLevel, Reset,
+    ResetDirection, Retransmit, SocketKey, SynackRetransmit, Tick, Transition,
 };
 use crate::tcp::TcpState;
 use crate::units::{MonoNs, SockId};
 use crate::world::slot::{Life, Slot};
 use crate::world::time_wait::TIME_WAIT;
-use crate::world::{
-    CloseCall, ENDED, HOLDERS, LOSSES, Moment, NAMESPACES, Origin, SOCKETS, Totals, World,
-};
+use crate::world::{ENDED, HOLDERS, LOSSES, Moment, NAMESPACES, Origin, SOCKETS, Totals, World};
 
 /// `tcp_fin_timeout` where the namespace's value is not known: the kernel's default.
 const FIN_TIMEOUT: Duration = Duration::from_secs(60);
@@ -215,144 +212,6 @@ impl World {
                     slot.counted = false;
                 }
             }
-        }
-    }
-
-    fn connected(&mut self, x: &Transition) {
-        let owner = self.task(x.context, Provenance::Connect);
-        if let Some(slot) = self.table.get_mut(x.key.sock) {
-            slot.socket.origin = Origin::Active;
-            slot.socket.accepted = true;
-            slot.socket.owner = owner.or(slot.socket.owner.take());
-        }
-    }
-
-    fn listened(&mut self, x: &Transition) {
-        let owner = self.task(x.context, Provenance::Listen);
-        if let Some(slot) = self.table.get_mut(x.key.sock) {
-            slot.socket.origin = Origin::Listener;
-            slot.socket.owner = owner.or(slot.socket.owner.take());
-            let key = slot.socket.key;
-            self.listeners.insert(key.sock, key.netns, key.local);
-        }
-    }
-
-    fn born(&mut self, x: &Transition) {
-        if let Some(slot) = self.table.get_mut(x.key.sock) {
-            slot.socket.origin = Origin::Passive;
-            slot.socket.since_is_lower_bound = false;
-        }
-        self.inherit(x.key.sock);
-    }
-
-    /// Gives a connection that nobody has accepted its listener and the listener's owner.
-    pub(super) fn inherit(&mut self, id: SockId) {
-        let Some(slot) = self.table.get(id) else {
-            return;
-        };
-        let socket = &slot.socket;
-        if socket.origin != Origin::Passive || socket.accepted {
-            return;
-        }
-        let Some((listener, confidence)) = self.listener_of(socket) else {
-            return;
-        };
-        let owner = self
-            .table
-            .get(listener)
-            .and_then(|slot| slot.socket.owner.as_ref())
-            .map(|owner| Owner {
-                process: owner.process.clone(),
-                provenance: Provenance::Inherited,
-                confidence: confidence.min(owner.confidence),
-            });
-        if let Some(slot) = self.table.get_mut(id) {
-            if confidence == Confidence::Exact {
-                slot.socket.listener = Some(listener);
-            }
-            slot.socket.owner = owner.or(slot.socket.owner.take());
-        }
-    }
-
-    /// The task at work as an owner: never the one that a softirq interrupted.
-    fn task(&mut self, context: Context, provenance: Provenance) -> Option<Owner> {
-        Some(Owner {
-            process: self.processes.info(context.pid()?),
-            provenance,
-            confidence: Confidence::Exact,
-        })
-    }
-
-    /// Names who closed our side, from the transition alone (KERNEL.md 1.5).
-    fn closed_by(&mut self, x: &Transition) {
-        let Context::Process { pid, exiting, .. } = x.context else {
-            return;
-        };
-        if x.error.is_some()
-            || !matches!(
-                x.to,
-                TcpState::FinWait1 | TcpState::LastAck | TcpState::Close
-            )
-        {
-            return;
-        }
-        let orphaned_in_queue = x.to == TcpState::Close && !x.has_socket && !x.dead;
-        let call = if x.file_released || orphaned_in_queue {
-            if exiting {
-                CloseCall::Exit
-            } else {
-                CloseCall::Close
-            }
-        } else if x.shutdown.send() && x.to != TcpState::Close {
-            CloseCall::Shutdown
-        } else {
-            return;
-        };
-        let Some(slot) = self.table.get_mut(x.key.sock) else {
-            return;
-        };
-        slot.socket.closer.get_or_insert((pid, call));
-        // Where accepts are not seen, the closer is the best witness of who held it.
-        let guessed = slot
-            .socket
-            .owner
-            .as_ref()
-            .is_none_or(|owner| owner.provenance == Provenance::Inherited);
-        if guessed && x.has_socket {
-            let owner = self.task(x.context, Provenance::Holder);
-            if let Some(slot) = self.table.get_mut(x.key.sock) {
-                slot.socket.owner = owner;
-            }
-        }
-    }
-
-    fn accept(&mut self, x: &Accept) {
-        self.totals.accepts += 1;
-        let process = self.processes.info(x.pid);
-        let Some(slot) = self.seen(&x.key, TcpState::Established, x.at) else {
-            return;
-        };
-        slot.timeline.push(x.at, Moment::Accepted { by: x.pid });
-        if let Some(fd) = x.fd {
-            slot.add_holder(crate::input::Holder { pid: x.pid, fd });
-        }
-        let socket = &mut slot.socket;
-        socket.accepted = true;
-        if socket.origin == Origin::Unknown {
-            socket.origin = Origin::Passive;
-        }
-        socket.owner = Some(Owner {
-            process,
-            provenance: Provenance::Accept,
-            confidence: Confidence::Exact,
-        });
-        let from = slot.socket.listener.or_else(|| {
-            self.listeners
-                .of(x.key.netns, self.table.get(x.key.sock)?.socket.key.local)
-                .map(|(id, _)| id)
-        });
-        if let Some(listener) = from.and_then(|id| self.table.get_mut(id)) {
-            listener.socket.last_accept = Some((x.at, x.pid));
         }
     }
 

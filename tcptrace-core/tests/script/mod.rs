@@ -4,6 +4,8 @@
 //! `b1`), and numbered in the order of their appearance. `play` gives the facts to an engine; ticks
 //! are added every `every`, so that each scenario also shows that the tick rate changes nothing.
 
+#![expect(clippy::unwrap_used, reason = "a wrong script fails its test")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;

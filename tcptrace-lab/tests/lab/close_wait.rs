@@ -257,14 +257,14 @@ fn a_pool_of_a_client_is_found_by_the_remote() -> Result<()> {
 #[test]
 fn a_half_close_in_use_is_no_leak() -> Result<()> {
     let netns = Netns::new()?;
-    let agent = Agent::record(&format!("--close-wait-after 2s --netns {}", netns.inode()))?;
+    let agent = Agent::record(&format!("--close-wait-after 3s --netns {}", netns.inode()))?;
     let patient = Patient::start(&netns, "half-close")?;
     let mut client = connect(&netns, patient.address(), 1)?.remove(0);
     client.shutdown(Shutdown::Write)?;
     client.set_read_timeout(Some(Duration::from_secs(1)))?;
     await_count(&netns, patient.port(), State::CloseWait, 1)?;
     // Three times the threshold.
-    for _ in 0..60 {
+    for _ in 0..90 {
         io::Read::read_exact(&mut client, &mut [0; 11])?;
     }
     let recording = agent.finish()?;

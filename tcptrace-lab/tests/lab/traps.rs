@@ -104,9 +104,12 @@ fn time_wait_is_not_shown_as_close() -> Result<()> {
     half.shutdown(Shutdown::Write)?;
     assert_eq!(io::Read::read(&mut half, &mut [0])?, 0);
     let half = half.local_addr()?.port();
-    // The other closes: an orphan waits for the server's FIN.
+    // The other closes while the server is stopped: an orphan waits for the server's FIN.
     let orphan = clients[0].local_addr()?.port();
+    patient.stop()?;
     drop(clients);
+    await_count(&netns, orphan, State::FinWait2, 1)?;
+    patient.go_on()?;
     for port in [half, orphan] {
         await_count(&netns, port, State::TimeWait, 1)?;
     }

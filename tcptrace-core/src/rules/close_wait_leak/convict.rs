@@ -214,7 +214,7 @@ impl CloseWaitLeak {
         if let Evidence::CloseWait(evidence) = &mut draft.evidence {
             if let Some(suspect) = proved_by.and_then(|sock| self.suspects.get(&sock)) {
                 evidence.unread = evidence.unread.or(suspect.unread());
-                evidence.unread_at_fin = suspect.unread_at_fin;
+                evidence.unread_at_fin = suspect.at_fin.unread;
                 evidence.peeks = suspect.peeks;
                 evidence.inference = suspect.verdict.and_then(|v| v.inference);
             }

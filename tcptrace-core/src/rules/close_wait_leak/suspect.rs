@@ -97,14 +97,25 @@ pub(super) enum Answer {
     TooEarly,
 }
 
+/// What the transition to CLOSE_WAIT told, if it was seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct AtFin {
+    /// Unread bytes, told from softirq.
+    pub(super) unread: Option<u32>,
+    /// References to the descriptor's file.
+    pub(super) file_refs: Option<u32>,
+}
+
 /// A socket that stays in CLOSE_WAIT.
 #[derive(Debug)]
 pub(super) struct Suspect {
     pub(super) entered: MonoNs,
     pub(super) lower_bound: bool,
-    /// Unread bytes when the FIN arrived, told from softirq.
-    pub(super) unread_at_fin: Option<u32>,
+    /// What was true when the FIN arrived.
+    pub(super) at_fin: AtFin,
     pub(super) peeks: u32,
+    /// A look waits to be asked for.
+    pub(super) asked: bool,
     /// Looks asked for since the last answer.
     pub(super) unanswered: u32,
     peek: Option<Peek>,
@@ -116,6 +127,8 @@ pub(super) struct Suspect {
     empty_peeks: u32,
     file_refs: Option<u32>,
     file_refs_dropped: bool,
+    /// Its only holder has one thread, which holds no reference by a call that it is blocked in.
+    lone_thread: bool,
     pub(super) held: Held,
     pub(super) verdict: Option<Verdict>,
     pub(super) subject: Option<Subject>,
@@ -129,12 +142,13 @@ pub(super) struct Suspect {
 }
 
 impl Suspect {
-    pub(super) fn new(entered: MonoNs, lower_bound: bool, unread_at_fin: Option<u32>) -> Self {
+    pub(super) fn new(entered: MonoNs, lower_bound: bool, at_fin: AtFin) -> Self {
         Self {
             entered,
             lower_bound,
-            unread_at_fin,
+            at_fin,
             peeks: 0,
+            asked: false,
             unanswered: 0,
             peek: None,
             still_since: MonoNs(u64::MAX),
@@ -143,6 +157,7 @@ impl Suspect {
             empty_peeks: 0,
             file_refs: None,
             file_refs_dropped: false,
+            lone_thread: false,
             held: Held::Unknown,
             verdict: None,
             subject: None,
@@ -237,6 +252,9 @@ impl Suspect {
         if waiting == Waiting::Nobody {
             self.file_refs = x.file_refs.or(self.file_refs);
         }
+        if !x.threads.is_empty() {
+            self.lone_thread = x.threads.len() == 1;
+        }
         if let Some(scan) = &x.holders {
             let mut pids = scan.holders.iter().map(|h| h.pid);
             self.held = match pids.next() {
@@ -330,11 +348,25 @@ impl Suspect {
     }
 
     fn read_to_the_end(&self) -> Answer {
-        match (self.held, self.unread_at_fin) {
+        let fewer_than_at_fin = matches!(
+            (self.at_fin.file_refs, self.file_refs),
+            (Some(then), Some(now)) if now < then
+        );
+        match (self.held, self.at_fin.unread) {
             (Held::Several, _) => exact(Cause::SharedFd),
+            (Held::One(_), _) if fewer_than_at_fin && self.lone_thread => likely(
+                Cause::SharedFd,
+                "its file had more references when the FIN arrived than now, and its holder has \
+                 no second thread: a copy of the descriptor was closed, another lives",
+            ),
             _ if self.file_refs_dropped => likely(
                 Cause::SharedFd,
                 "a copy of the descriptor was closed while it was in CLOSE_WAIT, another lives",
+            ),
+            _ if fewer_than_at_fin => likely(
+                Cause::EofReadNotClosed,
+                "its file had more references when the FIN arrived than now: a thread was blocked \
+                 on it then, or a copy of the descriptor was closed since",
             ),
             // Only the FIN was unread when it arrived, and now it is read: a read returned 0.
             (_, Some(1)) => exact(Cause::EofReadNotClosed),

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
+use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use crate::{Listen, listening, say_ready};
@@ -77,7 +78,11 @@ fn serve_by_epoll(listener: &TcpListener, mode: Unread) -> Result<()> {
     let mut connections: HashMap<u64, TcpStream> = HashMap::new();
     let mut events = [EpollEvent::empty(); 64];
     loop {
-        let count = epoll.wait(&mut events, EpollTimeout::NONE)?;
+        let count = match epoll.wait(&mut events, EpollTimeout::NONE) {
+            // A process that was stopped and continued is told so, without any handler.
+            Err(Errno::EINTR) => continue,
+            waited => waited?,
+        };
         for event in &events[..count] {
             if event.data() == LISTENER {
                 let (stream, _) = listener.accept()?;
