@@ -17,6 +17,7 @@ mod programs;
 mod verdict;
 
 use std::fs;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,16 @@ use crate::{repository, shell};
 
 /// Tests per test binary at a time; the lab mostly waits for the kernel's timers.
 const THREADS: &str = "--test-threads=4";
+
+/// How a test binary is told about colour: its own look at the guest's serial line says nothing
+/// about where the output ends up.
+fn colour() -> &'static str {
+    if std::io::stdout().is_terminal() {
+        "--color=always"
+    } else {
+        "--color=never"
+    }
+}
 
 /// What to run where.
 #[derive(clap::Args)]
@@ -224,8 +235,9 @@ fn test_script(programs: &[Program], filter: &[String]) -> Result<String> {
         let folder = repository::root().join(&test.package);
         let folder = quote(&folder.to_string_lossy());
         script += &format!(
-            "mkdir -p {folder}; cd {folder}; {} {THREADS} {} || status=1\n",
+            "mkdir -p {folder}; cd {folder}; {} {THREADS} {} {} || status=1\n",
             path(test),
+            colour(),
             words.join(" ")
         );
     }
@@ -304,7 +316,7 @@ mod tests {
             let runs: Vec<&str> = script
                 .lines()
                 .filter_map(|line| line.split_once(r"'/t/it'\''s' --test-threads=4"))
-                .map(|(_, rest)| rest.trim())
+                .map(|(_, rest)| rest.trim().trim_start_matches(colour()).trim())
                 .collect();
             assert_eq!(runs, expected);
         };
