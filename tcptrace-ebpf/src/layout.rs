@@ -35,6 +35,9 @@ pub(crate) use has;
 
 /// A way to read kernel memory.
 pub(crate) trait Memory {
+    /// Whether a pointer must be compared with NULL before it is followed.
+    const MINDS_NULL: bool;
+
     /// Reads a `T` at `base + offset`; zeroes where there is none.
     fn get<T: Copy>(base: *const u8, offset: usize) -> T;
 }
@@ -43,6 +46,10 @@ pub(crate) trait Memory {
 pub(crate) struct Plain;
 
 impl Memory for Plain {
+    /// A fault is harmless by itself, but on 5.10 its fixup can miss while a program is being
+    /// detached, and the host panics.
+    const MINDS_NULL: bool = true;
+
     #[inline(always)]
     fn get<T: Copy>(base: *const u8, offset: usize) -> T {
         // SAFETY: the verifier admits the load only at a field of the pointer's type, and the
@@ -55,6 +62,8 @@ impl Memory for Plain {
 pub(crate) struct Probe;
 
 impl Memory for Probe {
+    const MINDS_NULL: bool = false;
+
     /// The result of the helper is ignored on purpose: it fills with zeroes on a fault, and a branch
     /// for each read explodes in the verifier.
     #[inline(always)]

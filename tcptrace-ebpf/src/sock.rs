@@ -84,15 +84,17 @@ pub(crate) struct File {
 }
 
 impl File {
-    /// Reads without a branch on what was read.
+    /// Reads without a branch on what was read, but where NULL matters.
     #[inline(always)]
     pub(crate) fn of<M: Memory>(tp: *const u8) -> Self {
         let socket = M::get::<*const u8>(tp, at!(sk_socket));
         let mut file = core::ptr::null();
         let mut raw = 0;
-        if has!(socket_file) {
+        if has!(socket_file) && !(M::MINDS_NULL && socket.is_null()) {
             file = M::get::<*const u8>(socket, at!(socket_file));
-            if has!(file_ref) {
+            if M::MINDS_NULL && file.is_null() {
+                // Counted as no file below.
+            } else if has!(file_ref) {
                 raw = M::get::<u64>(file, at!(file_ref));
             } else if has!(file_count) {
                 raw = M::get::<u64>(file, at!(file_count));

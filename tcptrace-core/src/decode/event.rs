@@ -40,6 +40,16 @@ impl Raw {
             Self::Exit(x) => x.at,
         }
     }
+
+    /// The process at work, where it matters who that is.
+    pub fn process(&self) -> Option<Pid> {
+        match self {
+            Self::Transition(x) => x.context.pid(),
+            Self::Accept(x) => Some(x.pid),
+            Self::Reset(x) => x.context.pid(),
+            _ => None,
+        }
+    }
 }
 
 /// See [`crate::input::Transition`].

@@ -60,6 +60,9 @@ use self::probes::Probes;
 /// their exit record; this many take half a megabyte.
 const BATCH: usize = 4096;
 
+/// Records that are read ahead for the name of a process that was gone before it was looked up.
+const READ_AHEAD: usize = 16 * BATCH;
+
 /// How to watch the kernel.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KernelOptions {
@@ -85,7 +88,7 @@ pub(crate) struct Kernel {
     filter: KernelFilter,
     edge: Edge,
     /// The batch; kept for its allocation.
-    raws: Vec<Raw>,
+    raws: VecDeque<Raw>,
     /// The time of the last record drained.
     drained_to: MonoNs,
     reset_reasons: FxHashMap<u32, Option<Arc<str>>>,
@@ -104,7 +107,7 @@ impl Kernel {
             probes,
             edge: Edge::new(filter.netns),
             filter,
-            raws: Vec::with_capacity(BATCH),
+            raws: VecDeque::with_capacity(BATCH),
             drained_to: MonoNs(0),
             reset_reasons: FxHashMap::default(),
             losses: LossBook::new(clock::now()),
@@ -138,21 +141,16 @@ impl Kernel {
     /// Takes one batch of records from the ring and tells the sink what they mean. Returns how many
     /// records there were: 0 is an empty ring.
     pub(crate) fn drain(&mut self, sink: &mut Vec<Input>) -> usize {
-        let (raws, losses, processes) =
-            (&mut self.raws, &mut self.losses, &mut self.edge.processes);
-        let count = self.probes.drain(BATCH, &mut |record| match record {
-            Ok(raw) => {
-                if let Raw::Exit(exit) = &raw {
-                    processes.foresee(exit);
-                }
-                raws.push(raw);
-            }
-            Err(_) => losses.undecoded += 1,
-        });
+        let mut count = self.take_in(BATCH);
         let mut recovered = [(Kind::Transition, 0), (Kind::Destroy, 0)];
-        let (probes, reasons) = (&self.probes, &mut self.reset_reasons);
-        for raw in self.raws.drain(..) {
+        while let Some(raw) = self.raws.pop_front() {
             self.drained_to = raw.at();
+            if let Some(pid) = raw.process()
+                && self.edge.processes.is_gone_unnamed(pid)
+            {
+                count += self.find_exit(pid);
+            }
+            let (probes, reasons) = (&self.probes, &mut self.reset_reasons);
             let reason = |number| {
                 reasons
                     .entry(number)
@@ -173,6 +171,33 @@ impl Kernel {
         count
     }
 
+    /// Takes at most `max` records from the ring.
+    fn take_in(&mut self, max: usize) -> usize {
+        let (raws, losses, processes) =
+            (&mut self.raws, &mut self.losses, &mut self.edge.processes);
+        self.probes.drain(max, &mut |record| match record {
+            Ok(raw) => {
+                if let Raw::Exit(exit) = &raw {
+                    processes.foresee(exit);
+                }
+                raws.push_back(raw);
+            }
+            Err(_) => losses.undecoded += 1,
+        })
+    }
+
+    /// Reads ahead to the exit record of a process that is gone, for its name.
+    fn find_exit(&mut self, pid: Pid) -> usize {
+        let mut count = 0;
+        while count < READ_AHEAD && self.edge.processes.is_gone_unnamed(pid) {
+            match self.take_in(BATCH) {
+                0 => break,
+                more => count += more,
+            }
+        }
+        count
+    }
+
     /// The time of the last record drained: what is older has been given, or lost.
     pub(crate) fn drained_to(&self) -> MonoNs {
         self.drained_to
@@ -180,7 +205,7 @@ impl Kernel {
 
     /// Drains what had been reported by `until`, so that it precedes what a look at the kernel saw.
     fn drain_to(&mut self, until: MonoNs, sink: &mut Vec<Input>) {
-        while self.drain(sink) == BATCH && self.drained_to < until {}
+        while self.drain(sink) >= BATCH && self.drained_to < until {}
     }
 
     /// The regular look, about once a second: counters and sysctls of every namespace, the queues of

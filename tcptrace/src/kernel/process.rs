@@ -120,6 +120,15 @@ impl Processes {
         }
     }
 
+    /// Whether nothing is known of a process that is gone already. Its exit record was written
+    /// before it could be reaped, so it is in the ring by now.
+    pub(crate) fn is_gone_unnamed(&self, pid: Pid) -> bool {
+        !self.blind
+            && !self.known.contains_key(&pid)
+            && !self.foreseen.contains_key(&pid)
+            && !std::path::Path::new(&format!("/proc/{}", pid.0)).exists()
+    }
+
     /// This exit record is among those about to be handled.
     pub(crate) fn foresee(&mut self, exit: &RawExit) {
         if !matches!(self.known.get(&exit.pid), Some(known) if matches!(known.who, Who::Told(_))) {
