@@ -286,7 +286,7 @@ impl CloseWaitLeak {
         let sock = x.key.sock;
         let waiters = x.waiters.clone().unwrap_or_default();
         let holders = bench.world.socket(sock).map(|s| s.holders.clone());
-        let look = CloseWaitEvidence {
+        let mut look = CloseWaitEvidence {
             unread: Some(x.unread),
             epoll: waiters.epoll,
             polling: waiters.polling,
@@ -296,6 +296,13 @@ impl CloseWaitLeak {
             threads: x.threads.clone(),
             ..CloseWaitEvidence::default()
         };
+        // What threads do comes only with a scan of the descriptors; the last that was seen stays.
+        let before = self.looks.get(&sock);
+        if look.threads.is_empty()
+            && let Some(before) = before
+        {
+            look.threads.clone_from(&before.threads);
+        }
         let convicted = self
             .suspects
             .get(&sock)
@@ -311,6 +318,11 @@ impl CloseWaitLeak {
             Some(group) => {
                 let oldest = group.members.first().is_some_and(|(_, id)| *id == sock);
                 if oldest || group.proof.is_none() {
+                    if look.threads.is_empty()
+                        && let Some((_, proof)) = &group.proof
+                    {
+                        look.threads.clone_from(&proof.threads);
+                    }
                     group.proof = Some((sock, look));
                 }
             }

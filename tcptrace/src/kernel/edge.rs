@@ -46,9 +46,7 @@ impl Edge {
         match raw {
             Raw::Transition(raw) => {
                 let step = self.identities.transition(raw);
-                let Some(key) = self.begin(step, raw.at, task(raw.context), sink) else {
-                    return None;
-                };
+                let key = self.begin(step, raw.at, task(raw.context), sink)?;
                 let opening = matches!(raw.to, TcpState::SynSent | TcpState::Listen);
                 self.meet(raw.context, opening, raw.at, sink);
                 sink.push(Input::Transition(Transition {

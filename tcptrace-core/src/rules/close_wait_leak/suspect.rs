@@ -22,7 +22,8 @@ const EMPTY_OVER: Duration = Duration::from_secs(2);
 /// A look ahead of the deadline, so that the verdict can fall on it.
 const AHEAD: Duration = Duration::from_millis(500);
 
-/// A deadline may use a look at most this old; an older one might no longer be true.
+/// A deadline may use a look at most this old, or a quarter of the window; an older one might no
+/// longer be true.
 const FRESH: Duration = Duration::from_secs(2);
 
 /// The last answer of a request and its acknowledgement may follow the peer's FIN this closely
@@ -280,7 +281,9 @@ impl Suspect {
 
     /// What is proved at `at`. First match wins, in the order of the catalogue. `lost` says that facts were lost while it was in CLOSE_WAIT.
     pub(super) fn judge(&self, at: MonoNs, settings: &Settings, lost: bool) -> Answer {
-        let Some(peek) = self.peek.filter(|p| at.since(p.at) <= FRESH) else {
+        let window = settings.close_wait_after;
+        let fresh = FRESH.min(window / 4);
+        let Some(peek) = self.peek.filter(|p| at.since(p.at) <= fresh) else {
             return Answer::TooEarly;
         };
         let queued = !peek.has_socket && !peek.dead;
@@ -308,8 +311,8 @@ impl Suspect {
                 ),
             });
         }
-        let window = settings.close_wait_after;
-        let quiet_by = MonoNs(self.entered.0.max(at.minus(window).0)).plus(AFTERMATH);
+        let quiet_by =
+            MonoNs(self.entered.0.max(at.minus(window).0)).plus(AFTERMATH.min(window / 2));
         let still_since = self.still_since.max(self.moved_at);
         if still_since > quiet_by {
             return Answer::InUse {
@@ -362,11 +365,6 @@ impl Suspect {
             _ if self.file_refs_dropped => likely(
                 Cause::SharedFd,
                 "a copy of the descriptor was closed while it was in CLOSE_WAIT, another lives",
-            ),
-            _ if fewer_than_at_fin => likely(
-                Cause::EofReadNotClosed,
-                "its file had more references when the FIN arrived than now: a thread was blocked \
-                 on it then, or a copy of the descriptor was closed since",
             ),
             // Only the FIN was unread when it arrived, and now it is read: a read returned 0.
             (_, Some(1)) => exact(Cause::EofReadNotClosed),

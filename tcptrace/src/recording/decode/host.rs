@@ -255,6 +255,7 @@ pub(in crate::recording) struct LossLine {
 enum CauseName {
     Ring,
     Recursion,
+    Unreported,
     Decode,
     Writer,
     Evicted,
