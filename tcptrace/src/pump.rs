@@ -140,6 +140,11 @@ impl Pump {
         }
     }
 
+    /// Suspects whose verdict waits for another look.
+    pub(crate) fn undecided(&self) -> usize {
+        self.engine.undecided()
+    }
+
     /// The host, and which probes run.
     pub(crate) fn host(&self) -> HostFacts {
         self.kernel.host()
@@ -162,6 +167,7 @@ impl Pump {
     /// Runs until the suspects of the snapshot have their verdicts, or for a bounded time: some
     /// proofs need several looks some time apart.
     pub(crate) async fn settle(&mut self) -> Result<(), Failure> {
+        self.tick(self.kernel.now().minus(TICK_LAG));
         let until = self.kernel.now().plus(FIRST_VERDICTS);
         while self.engine.undecided() > 0 && self.kernel.now() < until {
             self.wait().await;

@@ -22,6 +22,7 @@ use crate::units::{MonoNs, Pid, SockId};
 use crate::world::{Socket, World};
 
 mod convict;
+mod evidence;
 mod group;
 mod suspect;
 
@@ -79,10 +80,13 @@ impl CloseWaitLeak {
         !self.suspects.is_empty() && self.suspects.contains_key(&sock)
     }
 
-    /// Suspects that are old enough for a verdict and wait only for another look.
+    /// Suspects that wait only for another look: those that are old enough for a verdict, and those
+    /// older than the tracer, whose first look tells their age.
     pub(crate) fn undecided(&self, now: MonoNs, settings: &Settings) -> usize {
         let due = |suspect: &&Suspect| {
-            suspect.subject.is_none() && now.since(suspect.entered) >= settings.close_wait_after
+            suspect.subject.is_none()
+                && ((suspect.lower_bound && suspect.peeks == 0)
+                    || now.since(suspect.entered) >= settings.close_wait_after)
         };
         self.suspects.values().filter(due).count()
     }
@@ -279,54 +283,6 @@ impl CloseWaitLeak {
         suspect.blamed = owner;
         self.remember(x, bench);
         self.judge(x.key.sock, bench);
-    }
-
-    /// Keeps what a look saw, as evidence.
-    fn remember(&mut self, x: &Inspection, bench: &Bench<'_>) {
-        let sock = x.key.sock;
-        let waiters = x.waiters.clone().unwrap_or_default();
-        let holders = bench.world.socket(sock).map(|s| s.holders.clone());
-        let mut look = CloseWaitEvidence {
-            unread: Some(x.unread),
-            epoll: waiters.epoll,
-            polling: waiters.polling,
-            blocked: waiters.blocked,
-            holders: holders.unwrap_or_default(),
-            holders_complete: x.holders.as_ref().is_some_and(|scan| scan.complete),
-            threads: x.threads.clone(),
-            ..CloseWaitEvidence::default()
-        };
-        // What threads do comes only with a scan of the descriptors; the last that was seen stays.
-        let before = self.looks.get(&sock);
-        if look.threads.is_empty()
-            && let Some(before) = before
-        {
-            look.threads.clone_from(&before.threads);
-        }
-        let convicted = self
-            .suspects
-            .get(&sock)
-            .and_then(|suspect| suspect.subject.as_ref())
-            .and_then(|subject| self.groups.get_mut(subject));
-        match convicted {
-            None => {
-                self.looks.insert(sock, look);
-                if self.looks.len() > LOOKS_REMEMBERED {
-                    self.looks.pop_first();
-                }
-            }
-            Some(group) => {
-                let oldest = group.members.first().is_some_and(|(_, id)| *id == sock);
-                if oldest || group.proof.is_none() {
-                    if look.threads.is_empty()
-                        && let Some((_, proof)) = &group.proof
-                    {
-                        look.threads.clone_from(&proof.threads);
-                    }
-                    group.proof = Some((sock, look));
-                }
-            }
-        }
     }
 
     pub(crate) fn accepted(&mut self, sock: SockId, by: Pid, bench: &mut Bench<'_>) {

@@ -1,6 +1,6 @@
 //! `tcptrace live`: the terminal user interface on the running kernel.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -87,6 +87,13 @@ pub(super) fn run(args: &LiveArgs) -> Result<(), Failure> {
                 .map(|path| path.display().to_string());
             let header = session::header_facts(&pump.host(), recording);
             pump.start()?;
+            match pump.undecided() {
+                0 => {}
+                1 => say("tcptrace: looking twice at one suspect before the first frame…"),
+                n => say(&format!(
+                    "tcptrace: looking twice at {n} suspects before the first frame…"
+                )),
+            }
             pump.settle().await?;
             let mut front = Live::new(Tui::new(options, filter), header)?;
             let ended = pump.run(&mut front, None).await;
@@ -95,10 +102,15 @@ pub(super) fn run(args: &LiveArgs) -> Result<(), Failure> {
             let finished = pump.finish(session::reason(&ended));
             ended?;
             if let Some(summary) = finished?.summary {
-                eprintln!("tcptrace: {summary}");
+                say(&format!("tcptrace: {summary}"));
             }
             Ok(())
         })
+}
+
+/// Says a line on standard error; one that is gone is no reason to fail.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Parses the speed of a playback.

@@ -6,12 +6,9 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use aya::maps::{Map, MapError};
 use aya::{Btf, Ebpf};
 use rustc_hash::FxHashSet;
-use tcptrace_common::filter::MAX_PORTS;
 use tcptrace_common::names;
 use tcptrace_common::record::Kind;
 use tcptrace_core::decode::{DecodeError, Hz, Raw, RawPeek, RawRow, WakeFunctions};
-use tcptrace_core::filter::Family;
-use tcptrace_core::units::{NetnsId, Port};
 
 use super::diagnostics::Diagnostics;
 use super::error::KernelError;
@@ -23,70 +20,9 @@ use super::on_demand::OnDemand;
 use super::ring::Ring;
 use super::{iterators, learn};
 
-/// How to trace.
-#[derive(Clone, Debug)]
-pub(crate) struct ProbeOptions {
-    /// Size of the event ring; rounded up to a power of two, at least 64 KiB.
-    pub(crate) ring_bytes: u32,
-    /// What to leave out in the kernel.
-    pub(crate) filter: KernelFilter,
-    /// Whether accept may be seen by the system calls' exit, which slows every system call of the
-    /// host a little, where the function cannot be probed.
-    pub(crate) accept_syscalls: bool,
-}
+mod options;
 
-impl Default for ProbeOptions {
-    fn default() -> Self {
-        Self {
-            ring_bytes: 32 << 20,
-            filter: KernelFilter::default(),
-            accept_syscalls: true,
-        }
-    }
-}
-
-/// What passes in the kernel. Empty is everything; what is not known yet (a port that is still 0)
-/// passes.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct KernelFilter {
-    /// One address family.
-    pub(crate) family: Option<Family>,
-    /// One network namespace.
-    pub(crate) netns: Option<NetnsId>,
-    /// Any of these local ports; more than 8 are not filtered in the kernel.
-    pub(crate) local_ports: Vec<Port>,
-    /// Any of these remote ports; more than 8 are not filtered in the kernel.
-    pub(crate) remote_ports: Vec<Port>,
-}
-
-impl KernelFilter {
-    /// Whether the kernel applies all of it.
-    pub(crate) fn is_exact(&self) -> bool {
-        self.local_ports.len() <= MAX_PORTS && self.remote_ports.len() <= MAX_PORTS
-    }
-}
-
-/// One probe, for the header and `doctor`.
-#[derive(Clone, Debug)]
-pub(crate) struct ProbeStatus {
-    /// What it is for: `state`, `accept`, `peek`, …
-    pub(crate) name: &'static str,
-    /// Where it hooks: `sock:inet_sock_set_state`, …
-    pub(crate) hook: &'static str,
-    /// `tracepoint`, `fexit`, `syscall`, `iterator`, `on demand`.
-    pub(crate) tier: &'static str,
-    /// Whether it works.
-    pub(crate) state: ProbeState,
-}
-
-/// Whether a probe works.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ProbeState {
-    /// Loaded and attached (or ready to be run).
-    Attached,
-    /// Not, and why.
-    Missing(String),
-}
+pub(crate) use self::options::{KernelFilter, ProbeOptions, ProbeState, ProbeStatus};
 
 /// How a snapshot ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +57,8 @@ pub(crate) struct Probes {
     descriptors: Option<&'static str>,
     /// Attached programs, and how many of their runs had been skipped at the last look.
     attached: Vec<(Hook, u64)>,
+    /// The programs leave something out.
+    filtered: bool,
     /// What understudies recovered, by kind.
     recovered: Vec<(Kind, u64)>,
 }
@@ -149,6 +87,7 @@ impl Probes {
             reset_reasons: Vec::new(),
             descriptors: None,
             attached: Vec::new(),
+            filtered: options.filter.is_active(),
             recovered: Vec::new(),
         };
         // Before the rest is attached, so that our own sockets are not traced.
@@ -353,6 +292,11 @@ impl Probes {
         for (hook, before) in &mut self.attached {
             // What an understudy misses, the first program handled.
             if UNDERSTUDIES.contains(&hook.program) {
+                continue;
+            }
+            // Of what a filter keeps out, the understudy tells nothing either, so the two numbers
+            // no longer match; by construction they stand in for each other all the same.
+            if self.filtered && matches!(hook.emits, Some(Kind::Transition | Kind::Destroy)) {
                 continue;
             }
             let Some(now) = skipped(&self.ebpf, hook) else {

@@ -12,6 +12,8 @@ use tcptrace_core::tcp::{Endpoint, TcpState};
 use tcptrace_core::units::Pid;
 
 use super::*;
+use tcptrace_core::filter::Family;
+use tcptrace_core::units::Port;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
