@@ -173,7 +173,7 @@ pub enum ResetDirection {
 pub struct Reset {
     /// When.
     pub at: MonoNs,
-    /// The socket, or [`SockId`] 0 when none matched.
+    /// The socket, or [`SockId`](crate::units::SockId) 0 when none matched.
     pub key: SocketKey,
     /// Which way.
     pub direction: ResetDirection,

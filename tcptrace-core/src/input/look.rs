@@ -31,13 +31,13 @@ pub struct SocketRow {
     pub holder: Option<Holder>,
     /// The listener in whose accept queue it sits.
     pub listener: Option<SockId>,
-    /// As in [`Transition::has_socket`].
+    /// As in [`super::Transition::has_socket`].
     pub has_socket: bool,
-    /// As in [`Transition::dead`].
+    /// As in [`super::Transition::dead`].
     pub dead: bool,
-    /// As in [`Transition::unread`].
+    /// As in [`super::Transition::unread`].
     pub unread: Option<u32>,
-    /// As in [`Transition::unacked`].
+    /// As in [`super::Transition::unacked`].
     pub unacked: Option<u32>,
     /// Time since the last segment (even a bare ACK or FIN) arrived: `rcv_tstamp`.
     pub idle: Option<Duration>,
@@ -148,15 +148,15 @@ pub struct Inspection {
     pub key: SocketKey,
     /// Its state then.
     pub state: TcpState,
-    /// As in [`Transition::unread`].
+    /// As in [`super::Transition::unread`].
     pub unread: u32,
-    /// As in [`Transition::unacked`].
+    /// As in [`super::Transition::unacked`].
     pub unacked: u32,
     /// Bytes the peer has acknowledged so far (`bytes_acked`): progress tells a half-close in use.
     pub bytes_acked: u64,
-    /// As in [`Transition::has_socket`].
+    /// As in [`super::Transition::has_socket`].
     pub has_socket: bool,
-    /// As in [`Transition::dead`].
+    /// As in [`super::Transition::dead`].
     pub dead: bool,
     /// References to the descriptor's file, where readable.
     pub file_refs: Option<u32>,

@@ -24,7 +24,7 @@ pub(super) struct Group {
     pub(super) count: u64,
     pub(super) outcomes: FinOutcomes,
     pub(super) data: u64,
-    /// When connections qualified, over the last [`WINDOW`].
+    /// When connections qualified, over the last `WINDOW`.
     pub(super) recent: VecDeque<MonoNs>,
     pub(super) worst: Option<(u32, Retransmit)>,
     pub(super) warned: bool,
