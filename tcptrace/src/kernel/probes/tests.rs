@@ -88,8 +88,16 @@ fn every_probe_that_this_kernel_allows_is_attached() {
         .iter()
         .any(|it| it.name.starts_with("accept") && it.state == ProbeState::Attached);
     assert!(accept);
+    // Linux 5.10 has no bpf_sock_from_file; there the descriptors are read by probe.
+    let stands_in = |name| {
+        let mut status = probes.status().iter();
+        name == "descriptors"
+            && status.any(|it| it.name == "descriptors_probe" && it.state == ProbeState::Attached)
+    };
     assert!(
-        missing.iter().all(|it| it.name == "accept_function"),
+        missing
+            .iter()
+            .all(|it| it.name == "accept_function" || stands_in(it.name)),
         "{missing:?}"
     );
     let known = probes.functions;
@@ -226,21 +234,25 @@ fn a_refused_connection_shows_both_resets() {
         })
         .filter(|it| [it.key.local, it.key.peer].contains(&Endpoint::known(address)))
         .collect();
-    let sent = resets
-        .iter()
-        .find(|it| it.direction == ResetDirection::Sent)
-        .unwrap_or_else(|| panic!("no RST was sent: {resets:?}"));
-    assert_eq!(sent.key.local, Endpoint::known(address));
-    assert_eq!((sent.key.sock, sent.state), (SockAddress(0), None));
-    let reason = sent.reason.and_then(|it| probes.reset_reason(it));
-    assert_eq!(reason, Some("NO_SOCKET"));
     let received = resets
         .iter()
         .find(|it| it.direction == ResetDirection::Received)
         .unwrap_or_else(|| panic!("no RST was received: {resets:?}"));
     assert_eq!(received.state, Some(TcpState::SynSent));
-    assert_eq!(received.key.local, sent.key.peer);
-    assert_eq!(received.key.netns, sent.key.netns);
+    let sent = resets
+        .iter()
+        .find(|it| it.direction == ResetDirection::Sent);
+    // Before it gave reasons (6.10), the kernel told only of resets of a full socket.
+    let told = probes.reset_reason(1).is_some();
+    assert_eq!(sent.is_some(), told, "{resets:?}");
+    if let Some(sent) = sent {
+        assert_eq!(sent.key.local, Endpoint::known(address));
+        assert_eq!((sent.key.sock, sent.state), (SockAddress(0), None));
+        let reason = sent.reason.and_then(|it| probes.reset_reason(it));
+        assert_eq!(reason, Some("NO_SOCKET"));
+        assert_eq!(received.key.local, sent.key.peer);
+        assert_eq!(received.key.netns, sent.key.netns);
+    }
     let closed = transitions(&all, |it| has_port(it, address.port()));
     let last = closed.last().expect("it was reported");
     assert_eq!((last.to, last.error), (TcpState::Close, Some(111)));
