@@ -43,7 +43,7 @@ const BATCH: usize = 4096;
 const BATCHES_PER_TURN: usize = 32;
 
 /// How long the start may take to judge what it found, before the first frame.
-const FIRST_VERDICTS: Duration = Duration::from_millis(2600);
+const FIRST_VERDICTS: Duration = Duration::from_secs(4);
 
 /// Why a run ended in good order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
