@@ -103,7 +103,7 @@ pub enum LossCause {
     /// The kernel skipped a probe that had interrupted itself.
     Recursion,
     /// The kernel freed a socket without reporting the transitions that led there: its address
-    /// came back with another one. Seen about once in a million transitions under saturation.
+    /// came back with another one. Rare, seen under saturation only.
     Unreported,
     /// A record could not be decoded.
     Decode,
