@@ -30,17 +30,52 @@ pub enum Kind {
     CloseWaitLeak,
     AcceptQueueOverflow,
     SynQueueOverflow,
+    BacklogTruncated,
     FinRetransmit,
+    ClosingStuck,
+    SynRetransmit,
+    SynackRetransmit,
+    DeadPeer,
+    TimeWaitPileup,
+    PortExhaustion,
+    FinWait2Stuck,
+    ResetBurst,
 }
 
 impl Kind {
+    /// All of them, in the order of the catalogue.
+    pub const ALL: [Self; 13] = [
+        Self::CloseWaitLeak,
+        Self::AcceptQueueOverflow,
+        Self::SynQueueOverflow,
+        Self::BacklogTruncated,
+        Self::FinRetransmit,
+        Self::ClosingStuck,
+        Self::SynRetransmit,
+        Self::SynackRetransmit,
+        Self::DeadPeer,
+        Self::TimeWaitPileup,
+        Self::PortExhaustion,
+        Self::FinWait2Stuck,
+        Self::ResetBurst,
+    ];
+
     /// As written.
     pub fn name(self) -> &'static str {
         match self {
             Self::CloseWaitLeak => "close_wait_leak",
             Self::AcceptQueueOverflow => "accept_queue_overflow",
             Self::SynQueueOverflow => "syn_queue_overflow",
+            Self::BacklogTruncated => "backlog_truncated",
             Self::FinRetransmit => "fin_retransmit",
+            Self::ClosingStuck => "closing_stuck",
+            Self::SynRetransmit => "syn_retransmit",
+            Self::SynackRetransmit => "synack_retransmit",
+            Self::DeadPeer => "dead_peer",
+            Self::TimeWaitPileup => "time_wait_pileup",
+            Self::PortExhaustion => "port_exhaustion",
+            Self::FinWait2Stuck => "fin_wait2_stuck",
+            Self::ResetBurst => "reset_burst",
         }
     }
 }
@@ -61,9 +96,64 @@ pub enum Cause {
     NotAccepting,
     FdLimit,
     TooSlow,
+    ZeroWindow,
+    UnackedData,
+    AcceptQueueFull,
+    DeferAccept,
+    NoFinalAck,
+    ShortConnections,
+    IdleTimeout,
+    RequestLimit,
+    HalfClosed,
+    Orphan,
+    Refused,
+    ByPeer,
+    UnreadData,
+    LingerZero,
+    ListenOverflow,
+    NoSocket,
+    Memory,
+    AdminKill,
+    ProcessExit,
+    Unknown,
 }
 
 impl Cause {
+    /// All of them, in the order of the catalogue.
+    pub const ALL: [Self; 31] = [
+        Self::NeverAccepted,
+        Self::NoHolder,
+        Self::EofUnread,
+        Self::NotWatched,
+        Self::SharedFd,
+        Self::EofReadNotClosed,
+        Self::SynFlood,
+        Self::Burst,
+        Self::NotAccepting,
+        Self::FdLimit,
+        Self::TooSlow,
+        Self::ZeroWindow,
+        Self::UnackedData,
+        Self::AcceptQueueFull,
+        Self::DeferAccept,
+        Self::NoFinalAck,
+        Self::ShortConnections,
+        Self::IdleTimeout,
+        Self::RequestLimit,
+        Self::HalfClosed,
+        Self::Orphan,
+        Self::Refused,
+        Self::ByPeer,
+        Self::UnreadData,
+        Self::LingerZero,
+        Self::ListenOverflow,
+        Self::NoSocket,
+        Self::Memory,
+        Self::AdminKill,
+        Self::ProcessExit,
+        Self::Unknown,
+    ];
+
     /// As written.
     pub fn name(self) -> &'static str {
         match self {
@@ -78,6 +168,26 @@ impl Cause {
             Self::NotAccepting => "not_accepting",
             Self::FdLimit => "fd_limit",
             Self::TooSlow => "too_slow",
+            Self::ZeroWindow => "zero_window",
+            Self::UnackedData => "unacked_data",
+            Self::AcceptQueueFull => "accept_queue_full",
+            Self::DeferAccept => "defer_accept",
+            Self::NoFinalAck => "no_final_ack",
+            Self::ShortConnections => "short_connections",
+            Self::IdleTimeout => "idle_timeout",
+            Self::RequestLimit => "request_limit",
+            Self::HalfClosed => "half_closed",
+            Self::Orphan => "orphan",
+            Self::Refused => "refused",
+            Self::ByPeer => "by_peer",
+            Self::UnreadData => "unread_data",
+            Self::LingerZero => "linger_zero",
+            Self::ListenOverflow => "listen_overflow",
+            Self::NoSocket => "no_socket",
+            Self::Memory => "memory",
+            Self::AdminKill => "admin_kill",
+            Self::ProcessExit => "process_exit",
+            Self::Unknown => "unknown",
         }
     }
 }

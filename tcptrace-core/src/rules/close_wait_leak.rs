@@ -72,7 +72,7 @@ pub(crate) struct CloseWaitLeak {
 
 /// What a socket must have stayed, under these settings, to be a suspect.
 fn stays(settings: &Settings) -> Duration {
-    STAYS.min(settings.close_wait_after / 4)
+    STAYS.min(settings.close_wait_leak.after / 4)
 }
 
 impl CloseWaitLeak {
@@ -86,7 +86,7 @@ impl CloseWaitLeak {
         let due = |suspect: &&Suspect| {
             suspect.subject.is_none()
                 && ((suspect.lower_bound && suspect.peeks == 0)
-                    || now.since(suspect.entered) >= settings.close_wait_after)
+                    || now.since(suspect.entered) >= settings.close_wait_leak.after)
         };
         self.suspects.values().filter(due).count()
     }

@@ -35,7 +35,7 @@ pub(super) struct LiveArgs {
     #[command(flatten)]
     filter: FilterArgs,
     /// Show a recording instead of this host; needs no privileges
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["output", "ring_size", "no_accept_syscalls", "close_wait_after"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["output", "ring_size", "no_accept_syscalls", "close_wait_after", "set"])]
     replay: Option<PathBuf>,
     /// How fast a recording is played
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, requires = "replay", value_parser = speed)]

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use tcptrace_core::settings::Settings;
+use tcptrace_core::settings::{SetError, Settings};
 
 /// Says which TCP connections of this host are in trouble, who owns them, why, and what to do.
 #[derive(Debug, Parser)]
@@ -51,16 +51,32 @@ enum Command {
 #[derive(Args, Clone, Debug)]
 struct EngineArgs {
     /// Age at which a socket in CLOSE_WAIT becomes suspect (never-accepted ones after at most 10s)
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
-    close_wait_after: Duration,
+    /// [default: 60s]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    close_wait_after: Option<Duration>,
+    /// Change a threshold, as in `close_wait_leak.warning_count=50`; may be repeated
+    #[arg(long = "set", value_name = "KIND.NAME=VALUE", value_parser = assignment)]
+    set: Vec<String>,
 }
 
 impl EngineArgs {
     fn settings(&self) -> Settings {
-        Settings {
-            close_wait_after: self.close_wait_after,
+        let mut settings = Settings::default();
+        for assignment in &self.set {
+            settings
+                .set(assignment)
+                .expect("clap took it only after it had been set once");
         }
+        if let Some(after) = self.close_wait_after {
+            settings.close_wait_leak.after = after;
+        }
+        settings
     }
+}
+
+/// An assignment that the thresholds accept.
+fn assignment(text: &str) -> Result<String, SetError> {
+    Settings::default().set(text).map(|()| text.to_owned())
 }
 
 /// How the kernel is watched.

@@ -1,11 +1,10 @@
 //! The first and the last line of a recording: under which conditions it was made, and how it ended.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tcptrace_core::settings::Settings;
-use tcptrace_core::units::{MonoNs, nanos};
+use tcptrace_core::units::MonoNs;
 
 /// The version of the format that this build writes, and the newest that it reads. It is raised
 /// only when an old reader would misunderstand a new file; a new field or type is no such case.
@@ -68,38 +67,53 @@ impl Default for FormatVersion {
     }
 }
 
-/// [`Settings`] as written: durations in ns.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub(crate) struct Thresholds {
-    /// [`Settings::close_wait_after`].
-    pub(crate) close_wait_after_ns: u64,
+/// [`Settings`] as written: `KIND.NAME`, durations in ns. What a newer writer added is ignored;
+/// what an older one lacks has its default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    into = "BTreeMap<String, u64>",
+    from = "BTreeMap<String, serde_json::Value>"
+)]
+pub(crate) struct Thresholds(Settings);
+
+/// As recordings of the first days spelt it.
+const CLOSE_WAIT_AFTER: &str = "close_wait_after_ns";
+
+impl From<Thresholds> for BTreeMap<String, u64> {
+    fn from(Thresholds(settings): Thresholds) -> Self {
+        settings
+            .all()
+            .iter()
+            .map(|threshold| (threshold.header_name(), threshold.header_value()))
+            .collect()
+    }
 }
 
-impl Default for Thresholds {
-    fn default() -> Self {
-        (&Settings::default()).into()
+impl From<BTreeMap<String, serde_json::Value>> for Thresholds {
+    fn from(written: BTreeMap<String, serde_json::Value>) -> Self {
+        let mut settings = Settings::default();
+        for (name, value) in written {
+            let Some(number) = value.as_u64() else {
+                continue;
+            };
+            match name.as_str() {
+                CLOSE_WAIT_AFTER => settings.set_from_header("close_wait_leak.after_ns", number),
+                name => settings.set_from_header(name, number),
+            }
+        }
+        Self(settings)
     }
 }
 
 impl From<&Settings> for Thresholds {
     fn from(settings: &Settings) -> Self {
-        // Taken apart, so that a new threshold cannot be forgotten here.
-        let Settings { close_wait_after } = settings;
-        Self {
-            close_wait_after_ns: nanos(*close_wait_after),
-        }
+        Self(settings.clone())
     }
 }
 
 impl From<&Thresholds> for Settings {
-    fn from(thresholds: &Thresholds) -> Self {
-        let Thresholds {
-            close_wait_after_ns,
-        } = thresholds;
-        Self {
-            close_wait_after: Duration::from_nanos(*close_wait_after_ns),
-        }
+    fn from(Thresholds(settings): &Thresholds) -> Self {
+        settings.clone()
     }
 }
 

@@ -115,7 +115,7 @@ impl Frozen {
         Self {
             now: world.now(),
             wall: world.wall(world.now()),
-            close_wait_after: engine.settings().close_wait_after,
+            close_wait_after: engine.settings().close_wait_leak.after,
             totals: world.totals().clone(),
             resolved,
             findings,
@@ -164,7 +164,7 @@ impl<'a> Sight<'a> {
 
     pub(super) fn close_wait_after(self) -> Duration {
         match self {
-            Self::Live(engine) => engine.settings().close_wait_after,
+            Self::Live(engine) => engine.settings().close_wait_leak.after,
             Self::Frozen(frozen) => frozen.close_wait_after,
         }
     }

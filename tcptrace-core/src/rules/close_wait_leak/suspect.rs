@@ -171,11 +171,11 @@ impl Suspect {
 
     fn queue_deadline(&self, settings: &Settings) -> MonoNs {
         self.entered
-            .plus(settings.close_wait_after.min(NEVER_ACCEPTED_AFTER))
+            .plus(settings.close_wait_leak.after.min(NEVER_ACCEPTED_AFTER))
     }
 
     fn deadline(&self, settings: &Settings) -> MonoNs {
-        self.entered.plus(settings.close_wait_after)
+        self.entered.plus(settings.close_wait_leak.after)
     }
 
     pub(super) fn queued(&self) -> bool {
@@ -281,7 +281,7 @@ impl Suspect {
 
     /// What is proved at `at`. First match wins, in the order of the catalogue. `lost` says that facts were lost while it was in CLOSE_WAIT.
     pub(super) fn judge(&self, at: MonoNs, settings: &Settings, lost: bool) -> Answer {
-        let window = settings.close_wait_after;
+        let window = settings.close_wait_leak.after;
         let fresh = FRESH.min(window / 4);
         let Some(peek) = self.peek.filter(|p| at.since(p.at) <= fresh) else {
             return Answer::TooEarly;
@@ -384,7 +384,7 @@ impl Suspect {
     /// When to judge and look next, after `now`, while there is no verdict: looks spread over the
     /// time to the deadline, one just before it, and the deadline itself.
     pub(super) fn appointment(&self, now: MonoNs, settings: &Settings) -> MonoNs {
-        let after = settings.close_wait_after;
+        let after = settings.close_wait_leak.after;
         let deadline = self.deadline(settings);
         let early = AHEAD.min(after / 4);
         let mut appointments = [
