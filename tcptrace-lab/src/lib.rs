@@ -15,6 +15,7 @@ pub mod netns;
 pub mod patient;
 pub mod recording;
 pub mod sockets;
+pub mod witness;
 
 use std::env;
 use std::path::PathBuf;

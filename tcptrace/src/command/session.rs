@@ -70,6 +70,7 @@ pub(super) fn open(
             accept_syscalls: !kernel.no_accept_syscalls,
         },
     };
+    take_precedence();
     let kernel = Kernel::open(&options).map_err(kernel_failure)?;
     if !kernel.host().initial_pid_namespace {
         eprintln!(
@@ -86,6 +87,19 @@ pub(super) fn open(
         None => None,
     };
     Ok(Pump::new(kernel, Engine::new(settings), gate, recorder))
+}
+
+/// Niceness of the tracer. It needs little of a processor, but on a host in trouble it must get that
+/// little in time: the ring holds about a second of saturation, then events are lost.
+const NICENESS: i32 = -10;
+
+/// Asks the scheduler to prefer this thread, and those that it starts, to what it observes.
+fn take_precedence() {
+    let asked = rustix::process::getpriority_process(None)
+        .and_then(|now| rustix::process::setpriority_process(None, now.min(NICENESS)));
+    if let Err(error) = asked {
+        tracing::debug!(%error, "cannot be preferred by the scheduler (CAP_SYS_NICE)");
+    }
 }
 
 /// Gives an error of the kernel's side its exit code.
