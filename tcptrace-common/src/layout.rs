@@ -73,6 +73,7 @@ const SYNACK: Need = Optional("SYN-ACK retransmits");
 const ACCEPT: Need = Optional("accept by system call");
 const FILES: Need = Optional("file references");
 const IPV6: Need = Optional("IPv6");
+const USAGE: Need = Optional("how a connection was used");
 
 layout! {
     skc_family: Offset "sock" "__sk_common.skc_family" Mandatory;
@@ -112,6 +113,10 @@ layout! {
     tcp_write_seq: Offset "tcp_sock" "write_seq" Mandatory;
     tcp_snd_una: Offset "tcp_sock" "snd_una" Mandatory;
     tcp_bytes_acked: Offset "tcp_sock" "bytes_acked" Mandatory;
+    tcp_lsndtime: Offset "tcp_sock" "lsndtime" USAGE;
+    tcp_data_segs_in: Offset "tcp_sock" "data_segs_in" USAGE;
+    tcp_data_segs_out: Offset "tcp_sock" "data_segs_out" USAGE;
+    icsk_lrcvtime: Offset "inet_connection_sock" "icsk_ack.lrcvtime" USAGE;
     tcp_rcv_tstamp: Offset "tcp_sock" "rcv_tstamp" Mandatory;
     skb_cb: Offset "sk_buff" "cb" Mandatory;
     skb_head: Offset "sk_buff" "head" Mandatory;
@@ -140,6 +145,7 @@ layout! {
     task_tgid: Offset "task_struct" "tgid" Mandatory;
     task_comm: Offset "task_struct" "comm" Mandatory;
     task_files: Offset "task_struct" "files" ACCEPT;
+    task_exit_code: Offset "task_struct" "exit_code" Optional("signals that end processes");
     task_signal: Offset "task_struct" "signal" Mandatory;
     task_leader: Offset "task_struct" "group_leader" Mandatory;
     task_start_boottime: Offset "task_struct" "start_boottime" Mandatory;

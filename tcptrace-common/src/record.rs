@@ -1,6 +1,6 @@
 //! What the programs emit. Numbers are little-endian, as on every target of the object.
 //!
-//! An event record is a [`Head`], a body of 16 bytes, and the two addresses: 8 bytes for IPv4, 32 for
+//! An event record is a [`Head`], a body of 16 bytes (32 in a [`ClosingBody`]), and the two addresses: 8 bytes for IPv4, 32 for
 //! IPv6. [`Gone`] and [`Exit`] stand alone. Rows (from iterators) and answers (from the on-demand
 //! programs) travel elsewhere and may be larger.
 //!
@@ -128,6 +128,23 @@ pub struct TransitionBody {
     pub error: u16,
 }
 
+/// Body of a [`Kind::Transition`] from ESTABLISHED to FIN_WAIT1, where our side closes first: how the
+/// connection was used. Only these records are longer than the others.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct ClosingBody {
+    /// As in every transition.
+    pub transition: TransitionBody,
+    /// `jiffies - lsndtime`: since data was last sent.
+    pub since_sent_jiffies: u32,
+    /// `jiffies - icsk_ack.lrcvtime`: since data last arrived.
+    pub since_received_jiffies: u32,
+    /// `data_segs_in`.
+    pub segments_in: u32,
+    /// `data_segs_out`, retransmissions included.
+    pub segments_out: u32,
+}
+
 /// Body of [`Kind::Accept`].
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
@@ -251,11 +268,18 @@ pub struct Exit {
     /// CLOCK_BOOTTIME when the process started.
     pub started_boot_ns: u64,
     /// [`Kind`].
-    pub kind: u32,
+    pub kind: u16,
+    /// `exit_code`: the signal that ended it in the low 7 bits; [`Exit::NO_STATUS`] where unknown.
+    pub status: u16,
     /// The process.
     pub pid: u32,
     /// Its name, padded with 0.
     pub comm: [u8; 16],
+}
+
+impl Exit {
+    /// The kernel does not say how the process ended.
+    pub const NO_STATUS: u16 = u16::MAX;
 }
 
 /// A socket found by an iterator. `head.kind` is 0.
@@ -288,8 +312,9 @@ pub struct Row {
     pub shutdown: u8,
     /// `sk_err`.
     pub error: u16,
-    /// Unused, 0.
-    pub reserved: u32,
+    /// In TIME_WAIT: `tw_substate`, which is 5 (FIN_WAIT2) for an orphan that waits for the peer's FIN.
+    /// Else 0.
+    pub substate: u32,
     /// Addresses; the first 4 bytes of each for IPv4.
     pub addresses: V6,
 }
@@ -387,12 +412,15 @@ const _: () = {
     assert!(size_of::<Head>() == 32);
     assert!(size_of::<AcceptQueue>() == 8 + 16 * CHILDREN);
     assert!(size_of::<TransitionBody>() == 16);
+    assert!(size_of::<ClosingBody>() == 32);
     assert!(size_of::<AcceptBody>() == 16);
     assert!(size_of::<RetransmitBody>() == 16);
     assert!(size_of::<SynackBody>() == 16);
     assert!(size_of::<ResetBody>() == 16);
     assert!(size_of::<Event<TransitionBody, V4>>() == 56);
     assert!(size_of::<Event<TransitionBody, V6>>() == 80);
+    assert!(size_of::<Event<ClosingBody, V4>>() == 72);
+    assert!(size_of::<Event<ClosingBody, V6>>() == 96);
     assert!(size_of::<Gone>() == 24);
     assert!(size_of::<Exit>() == 40);
     assert!(size_of::<Row>() == 112);

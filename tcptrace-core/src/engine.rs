@@ -9,7 +9,7 @@ use crate::request::Request;
 use crate::rules::Rules;
 use crate::settings::Settings;
 use crate::units::MonoNs;
-use crate::world::World;
+use crate::world::{Closer, World};
 
 /// The world, the rules, and the findings they keep.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ pub struct Outcome {
 pub struct Annotation {
     /// Of a transition: how long the socket was in the state it left; absent when unknown.
     pub in_state: Option<Duration>,
+    /// Of a transition that is a step of an end: who caused it.
+    pub closer: Option<Closer>,
     /// The owner of the socket.
     pub process: Option<Owner>,
 }

@@ -305,6 +305,8 @@ mod tests {
             }],
             accepted: true,
             closer: None,
+            closed_by: None,
+            ended_by: None,
             retransmits: 0,
             unread: None,
             accept_queue: None,

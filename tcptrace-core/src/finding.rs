@@ -19,7 +19,8 @@ mod text;
 
 pub use evidence::{
     AcceptQueueEvidence, CloseWaitEvidence, Evidence, FinOutcomes, FinRetransmitEvidence,
-    SynQueueEvidence,
+    FinWait2Evidence, PortEvidence, ResetEvidence, Side, Spread, SynQueueEvidence,
+    TimeWaitEvidence, Way,
 };
 
 /// What is wrong. The spelling is public contract.

@@ -16,6 +16,7 @@ use crate::input::{
 use crate::tcp::{Endpoint, TcpState};
 use crate::units::{MonoNs, NetnsId, Pid, SockId, WallNs};
 
+mod closer;
 mod listeners;
 mod look;
 mod owners;
@@ -26,6 +27,7 @@ mod time_wait;
 mod timeline;
 mod track;
 
+pub use closer::Closer;
 use listeners::Listeners;
 use processes::Processes;
 use slot::Life;
@@ -117,8 +119,12 @@ pub struct Socket {
     pub holders: Vec<Holder>,
     /// A process took it from the accept queue (or connected it).
     pub accepted: bool,
-    /// Who closed it, and how.
+    /// Who closed our side, and how.
     pub closer: Option<(Pid, CloseCall)>,
+    /// Who began the end of the connection.
+    pub closed_by: Option<Closer>,
+    /// What ended it otherwise than by the two FINs: a reset, a timeout, an administrator.
+    pub ended_by: Option<Closer>,
     /// Segments sent again.
     pub retransmits: u32,
     /// Unread bytes when last told.
@@ -155,6 +161,8 @@ pub struct Process {
     pub info: Arc<ProcessInfo>,
     /// When it exited.
     pub exited: Option<MonoNs>,
+    /// The signal that ended it, where one did.
+    pub signal: Option<u8>,
     /// Open descriptors and their limit, when last counted.
     pub descriptors: Option<(u64, u64)>,
 }

@@ -2,15 +2,21 @@
 //! stored. Also raised by MPTCP, SCTP and DCCP: only full TCP sockets pass `bpf_skc_to_tcp_sock`.
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_current_task_btf};
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_task, bpf_get_current_task_btf, bpf_jiffies64,
+};
 use aya_ebpf::macros::{btf_tracepoint, map};
 use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::BtfTracePointContext;
-use tcptrace_common::record::{Kind, TransitionBody, flag};
+use tcptrace_common::record::{ClosingBody, Kind, TransitionBody, flag};
 
 use crate::emit::{self, About};
-use crate::layout::{Memory, Plain, Probe, at};
+use crate::layout::{Memory, Plain, Probe, at, has};
 use crate::sock::{self, File};
+
+/// `enum` of include/net/tcp_states.h.
+const ESTABLISHED: i32 = 1;
+const FIN_WAIT1: i32 = 4;
 
 /// A state change, as the two programs compare it.
 #[derive(Clone, Copy)]
@@ -73,6 +79,24 @@ pub(crate) fn report(ctx: &BtfTracePointContext, more: u16) {
         shutdown: Plain::get::<u8>(tp, at!(sk_shutdown)),
         error: word(at!(sk_err)) as u16,
     };
+    if has!(tcp_lsndtime)
+        && has!(icsk_lrcvtime)
+        && has!(tcp_data_segs_in)
+        && has!(tcp_data_segs_out)
+        && (from, to) == (ESTABLISHED, FIN_WAIT1)
+    {
+        // SAFETY: no preconditions.
+        let now = unsafe { bpf_jiffies64() } as u32;
+        let closing = ClosingBody {
+            transition: body,
+            since_sent_jiffies: now.wrapping_sub(word(at!(tcp_lsndtime))),
+            since_received_jiffies: now.wrapping_sub(word(at!(icsk_lrcvtime))),
+            segments_in: word(at!(tcp_data_segs_in)),
+            segments_out: word(at!(tcp_data_segs_out)),
+        };
+        emit::event::<Plain, _>(Kind::Transition, tp, &identity, about, closing);
+        return;
+    }
     emit::event::<Plain, _>(Kind::Transition, tp, &identity, about, body);
 }
 

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use tcptrace_common::record::{
-    AcceptBody, Event, Exit, Gone, Kind, ResetBody, RetransmitBody, SynackBody, TransitionBody, V4,
-    V6, flag,
+    AcceptBody, ClosingBody, Event, Exit, Gone, Kind, ResetBody, RetransmitBody, SynackBody,
+    TransitionBody, V4, V6, flag,
 };
 
 use super::bytes::Bytes;
 use super::head::HeadFields;
 use super::{DecodeError, Hz, RawKey, SockAddress};
-use crate::input::{Context, ResetDirection, RetransmitReason};
+use crate::input::{Context, ResetDirection, RetransmitReason, Usage};
 use crate::tcp::{Shutdown, TcpState};
 use crate::units::{Fd, MonoNs, Pid, Tid};
 
@@ -83,6 +83,8 @@ pub struct RawTransition {
     pub unread: Option<u32>,
     /// `write_seq - snd_una`; absent likewise.
     pub unacked: Option<u32>,
+    /// How it was used, where our side closes first.
+    pub usage: Option<Usage>,
     /// The understudy reported it: the kernel skipped the first program, or an interrupt came
     /// between the two. A duplicate has the same (from, to) as the socket's last transition.
     pub understudy: bool,
@@ -182,6 +184,8 @@ pub struct RawExit {
     pub comm: [u8; 16],
     /// When it started, on CLOCK_BOOTTIME, as `/proc/PID/stat` field 22 counts (in ns here).
     pub started_boot_ns: u64,
+    /// The signal that ended it, 0 for none; absent where the kernel does not say.
+    pub signal: Option<u8>,
 }
 
 impl RawExit {
@@ -212,20 +216,37 @@ pub fn event(record: &[u8], hz: Hz) -> Result<Raw, DecodeError> {
         Kind::Exit if record.len() == size_of::<Exit>() => Ok(exit(record)),
         Kind::Destroy | Kind::Exit => Err(wrong),
         _ => {
-            let v6 = match record.len() {
-                len if len == size_of::<Event<TransitionBody, V4>>() => false,
-                len if len == size_of::<Event<TransitionBody, V6>>() => true,
+            let (v6, long) = match record.len() {
+                len if len == size_of::<Event<TransitionBody, V4>>() => (false, false),
+                len if len == size_of::<Event<TransitionBody, V6>>() => (true, false),
+                len if len == size_of::<Event<ClosingBody, V4>>() => (false, true),
+                len if len == size_of::<Event<ClosingBody, V6>>() => (true, true),
                 _ => return Err(wrong),
             };
             let mut bytes = Bytes::new(record);
             let mut head = HeadFields::read(&mut bytes);
-            if v6 != head.is(flag::V6) {
+            if v6 != head.is(flag::V6) || (long && kind != Kind::Transition) {
                 return Err(wrong);
             }
             let body = bytes.take::<16>();
+            let more = if long { Some(bytes.take::<16>()) } else { None };
             head.addresses(&mut bytes);
-            about_socket(kind, &head, &mut Bytes::new(&body), hz)
+            let mut raw = about_socket(kind, &head, &mut Bytes::new(&body), hz)?;
+            if let (Raw::Transition(transition), Some(more)) = (&mut raw, more) {
+                transition.usage = Some(usage(&mut Bytes::new(&more), hz));
+            }
+            Ok(raw)
         }
+    }
+}
+
+/// The second half of a [`ClosingBody`].
+fn usage(bytes: &mut Bytes<'_>, hz: Hz) -> Usage {
+    let (sent, received) = (bytes.u32(), bytes.u32());
+    Usage {
+        idle: hz.duration(sent.min(received)),
+        segments_in: bytes.u32(),
+        segments_out: bytes.u32(),
     }
 }
 
@@ -269,6 +290,7 @@ fn about_socket(
                 file_refs: head.is(flag::HAS_FILE).then_some(head.file_refs),
                 unread: started.then_some(unread),
                 unacked: started.then_some(unacked),
+                usage: None,
                 understudy: head.is(flag::UNDERSTUDY),
             })
         }
@@ -361,11 +383,14 @@ fn exit(record: &[u8]) -> Raw {
     let mut bytes = Bytes::new(record);
     let at = MonoNs(bytes.u64());
     let started_boot_ns = bytes.u64();
-    let _kind = bytes.u32();
+    let _kind = bytes.u16();
+    let status = bytes.u16();
     Raw::Exit(RawExit {
         at,
         pid: Pid(bytes.u32()),
         comm: bytes.take(),
         started_boot_ns,
+        // As wait(2) encodes it: the low seven bits are the signal.
+        signal: (status != Exit::NO_STATUS).then_some((status & 0x7f) as u8),
     })
 }

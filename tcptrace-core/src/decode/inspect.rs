@@ -48,6 +48,8 @@ pub struct RawRow {
     pub drops: Option<u32>,
     /// The walk of this listener's accept queue was cut off: the snapshot is not complete.
     pub cut: bool,
+    /// Of one in TIME_WAIT: an orphan that still waits for the peer's FIN.
+    pub orphan_fin_wait2: bool,
 }
 
 /// What a peek saw of one socket. Compare the identity: the address may be another socket's by now.
@@ -109,6 +111,7 @@ impl RawPeek {
             syn_depth: None,
             drops: None,
             cut: false,
+            orphan_fin_wait2: false,
         }
     }
 }
@@ -177,6 +180,8 @@ pub fn row(bytes: &[u8], hz: Hz) -> Result<RawRow, DecodeError> {
         syn_depth: listens.then_some(fields.syn_depth),
         drops: listens.then_some(fields.drops),
         cut: fields.head.is(flag::CUT),
+        orphan_fin_wait2: state == TcpState::TimeWait
+            && fields.substate == TcpState::FinWait2 as u32,
     })
 }
 
@@ -320,6 +325,7 @@ struct RowFields {
     state: u8,
     shutdown: Shutdown,
     error: u16,
+    substate: u32,
 }
 
 impl RowFields {
@@ -336,7 +342,7 @@ impl RowFields {
         let state = bytes.u8();
         let shutdown = Shutdown(bytes.u8());
         let error = bytes.u16();
-        let _reserved = bytes.u32();
+        let substate = bytes.u32();
         // Rows have one width: an IPv4 address fills the first four of sixteen bytes.
         let (local, peer) = (bytes.take::<16>(), bytes.take::<16>());
         let read = |octets: [u8; 16]| {
@@ -363,6 +369,7 @@ impl RowFields {
             state,
             shutdown,
             error,
+            substate,
         }
     }
 

@@ -20,9 +20,9 @@ proptest! {
     }
 
     #[test]
-    fn records_of_the_right_size_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 936), kind in 0_u8..9, size in 0_usize..6) {
+    fn records_of_the_right_size_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 936), kind in 0_u8..9, size in 0_usize..8) {
         bytes[16] = kind;
-        let bytes = &bytes[..[24, 40, 56, 80, 112, 936][size]];
+        let bytes = &bytes[..[24, 40, 56, 72, 80, 96, 112, 936][size]];
         let _ = event(bytes, Hz(0));
         let _ = row(bytes, Hz(0));
         let _ = peek(bytes, &WakeFunctions::default(), Hz(0));
@@ -67,6 +67,34 @@ fn a_transition_is_read() {
     assert!(matches!(
         it.context,
         Context::Process { exiting: false, .. }
+    ));
+}
+
+#[test]
+fn a_close_says_how_the_connection_was_used() {
+    use tcptrace_common::record::flag;
+    let mut bytes = transition(flag::OWNED | flag::SEQUENCES, 1 << 4 | 4);
+    // Sent 1250 jiffies ago, received 1251 ago: 5 s; 3 segments in, 4 out.
+    for word in [1250_u32, 1251, 3, 4] {
+        bytes.extend(word.to_le_bytes());
+    }
+    bytes.extend([127, 0, 0, 1, 127, 0, 0, 2]);
+    let Ok(Raw::Transition(it)) = event(&bytes, HZ) else {
+        panic!("not a transition");
+    };
+    assert_eq!(it.key.local.to_string(), "127.0.0.1:80");
+    assert_eq!(
+        it.usage,
+        Some(crate::input::Usage {
+            idle: std::time::Duration::from_secs(5),
+            segments_in: 3,
+            segments_out: 4,
+        })
+    );
+    bytes[16] = 2;
+    assert!(matches!(
+        event(&bytes, HZ),
+        Err(DecodeError::Length { kind: 2, len: 72 })
     ));
 }
 

@@ -11,6 +11,12 @@ use crate::input::{EpollWatch, Holder, SocketKey, ThreadState};
 use crate::tcp::TcpState;
 use crate::units::{MonoNs, Pid, nanos};
 
+mod closing;
+
+pub use closing::{
+    FinWait2Evidence, PortEvidence, ResetEvidence, Side, Spread, TimeWaitEvidence, Way,
+};
+
 /// The proof of a finding, as data.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
@@ -20,6 +26,10 @@ pub enum Evidence {
     AcceptQueue(AcceptQueueEvidence),
     SynQueue(SynQueueEvidence),
     FinRetransmit(FinRetransmitEvidence),
+    TimeWait(TimeWaitEvidence),
+    Ports(PortEvidence),
+    FinWait2(FinWait2Evidence),
+    Resets(ResetEvidence),
 }
 
 /// Proof of a `close_wait_leak`, from the inspection of its first sample.

@@ -7,6 +7,8 @@ use crate::finding::{
 use crate::input::{EpollWatch, ThreadState};
 use crate::units::MonoNs;
 
+mod closing;
+
 /// Names of the EPOLL* bits that are told.
 const EPOLL: [(u32, &str); 8] = [
     (0x1, "IN"),
@@ -29,6 +31,10 @@ impl Evidence {
             Self::AcceptQueue(e) => accept_queue(e, now),
             Self::SynQueue(e) => syn_queue(e),
             Self::FinRetransmit(e) => fin_retransmit(e),
+            Self::TimeWait(e) => closing::time_wait(e),
+            Self::Ports(e) => closing::ports(e),
+            Self::FinWait2(e) => closing::fin_wait2(e),
+            Self::Resets(e) => closing::resets(e),
         }
     }
 }

@@ -11,6 +11,8 @@ use crate::finding::{
 };
 use crate::units::MonoNs;
 
+mod closing;
+
 /// EPOLLET and EPOLLONESHOT, as in `<sys/epoll.h>`.
 const EDGE_TRIGGERED: u32 = 1 << 31;
 const ONE_SHOT: u32 = 1 << 30;
@@ -45,6 +47,10 @@ impl Finding {
             Evidence::AcceptQueue(e) => self.accept_queue(e, now),
             Evidence::SynQueue(e) => self.syn_queue(e),
             Evidence::FinRetransmit(e) => self.fin_retransmit(e),
+            Evidence::TimeWait(e) => self.time_wait(e),
+            Evidence::Ports(e) => self.ports(e),
+            Evidence::FinWait2(e) => self.fin_wait2(e, now),
+            Evidence::Resets(e) => self.resets(e),
         }
     }
 
@@ -55,6 +61,10 @@ impl Finding {
             Evidence::AcceptQueue(e) => self.accept_queue_advice(e),
             Evidence::SynQueue(e) => syn_queue_advice(e, self.cause),
             Evidence::FinRetransmit(e) => fin_retransmit_advice(e),
+            Evidence::TimeWait(e) => self.time_wait_advice(e),
+            Evidence::Ports(e) => self.ports_advice(e),
+            Evidence::FinWait2(e) => self.fin_wait2_advice(e),
+            Evidence::Resets(e) => self.resets_advice(e),
         }
     }
 

@@ -34,6 +34,18 @@ impl Context {
     }
 }
 
+/// How a connection was used until our side closed it first: what tells an exchange per connection
+/// from an idle timeout and from a limit of requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Time since data last went either way (`lsndtime`, `icsk_ack.lrcvtime`), in steps of a jiffy.
+    pub idle: Duration,
+    /// Segments with data that arrived (`data_segs_in`).
+    pub segments_in: u32,
+    /// Segments with data that were sent, retransmissions included (`data_segs_out`).
+    pub segments_out: u32,
+}
+
 /// A state change, reported by `sock:inet_sock_set_state` before the kernel stores the new state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transition {
@@ -66,6 +78,8 @@ pub struct Transition {
     pub unread: Option<u32>,
     /// `write_seq - snd_una`: what the peer has not acknowledged; a FIN counts 1.
     pub unacked: Option<u32>,
+    /// How the connection was used: from ESTABLISHED to FIN_WAIT1 only.
+    pub usage: Option<Usage>,
 }
 
 impl Transition {

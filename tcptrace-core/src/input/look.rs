@@ -219,6 +219,10 @@ pub struct Counters {
     pub backlog_drop: u64,
     pub time_wait_overflow: u64,
     pub abort_on_memory: u64,
+    /// Now, no total: sockets in TIME_WAIT, orphans in FIN_WAIT2 included (`/proc/net/sockstat`, `tw`).
+    pub tw_sockets: Option<u64>,
+    /// Now, on request: how many of those are orphans that still wait for the peer's FIN.
+    pub orphan_fin_wait2: Option<u64>,
 }
 
 /// The sysctls of one network namespace that bear on findings; absent where the kernel has none.
@@ -239,4 +243,14 @@ pub struct NetnsFacts {
     pub tcp_fin_timeout: Option<u32>,
     pub tcp_abort_on_overflow: Option<u32>,
     pub tcp_max_tw_buckets: Option<u32>,
+    pub tcp_tw_reuse: Option<u32>,
+    pub tcp_timestamps: Option<u32>,
+    /// Of the initial namespace only: the limit is the host's.
+    pub tcp_max_orphans: Option<u32>,
+    /// `ip_local_port_range`: the first port.
+    pub local_port_first: Option<u32>,
+    /// `ip_local_port_range`: the last port.
+    pub local_port_last: Option<u32>,
+    /// How many ports of the range `ip_local_reserved_ports` takes out.
+    pub local_ports_reserved: Option<u32>,
 }

@@ -5,7 +5,7 @@
 use crate::finding::{Confidence, Owner, Provenance};
 use crate::input::{Accept, Context, Holder, Transition};
 use crate::tcp::TcpState;
-use crate::units::SockId;
+use crate::units::{Pid, SockId};
 use crate::world::{CloseCall, Moment, Origin, World};
 
 impl World {
@@ -75,9 +75,9 @@ impl World {
     }
 
     /// Names who closed our side, from the transition alone (KERNEL.md 1.5).
-    pub(super) fn closed_by(&mut self, x: &Transition) {
+    pub(super) fn closed_by(&mut self, x: &Transition) -> Option<(Pid, CloseCall)> {
         let Context::Process { pid, exiting, .. } = x.context else {
-            return;
+            return None;
         };
         if x.error.is_some()
             || !matches!(
@@ -85,7 +85,7 @@ impl World {
                 TcpState::FinWait1 | TcpState::LastAck | TcpState::Close
             )
         {
-            return;
+            return None;
         }
         let orphaned_in_queue = x.to == TcpState::Close && !x.has_socket && !x.dead;
         let call = if x.file_released || orphaned_in_queue {
@@ -97,11 +97,9 @@ impl World {
         } else if x.shutdown.send() && x.to != TcpState::Close {
             CloseCall::Shutdown
         } else {
-            return;
+            return None;
         };
-        let Some(slot) = self.table.get_mut(x.key.sock) else {
-            return;
-        };
+        let slot = self.table.get_mut(x.key.sock)?;
         slot.socket.closer.get_or_insert((pid, call));
         // Where accepts are not seen, the closer is the best witness of who held it.
         let guessed = slot
@@ -115,6 +113,7 @@ impl World {
                 slot.socket.owner = owner;
             }
         }
+        Some((pid, call))
     }
 
     pub(super) fn accept(&mut self, x: &Accept) {

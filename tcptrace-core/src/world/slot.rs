@@ -45,6 +45,8 @@ impl Default for Slot {
                 holders: Vec::new(),
                 accepted: false,
                 closer: None,
+                closed_by: None,
+                ended_by: None,
                 retransmits: 0,
                 unread: None,
                 accept_queue: None,

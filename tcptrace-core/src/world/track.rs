@@ -175,7 +175,8 @@ impl World {
             (TcpState::SynRecv, TcpState::Established) => self.inherit(id),
             _ => {}
         }
-        self.closed_by(x);
+        let call = self.closed_by(x);
+        self.name_closer(x, call, annotation);
         self.enter_state(x);
     }
 

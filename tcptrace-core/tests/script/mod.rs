@@ -162,6 +162,7 @@ impl Script {
             file_refs: None,
             unread: None,
             unacked: None,
+            usage: None,
         }
     }
 
@@ -208,6 +209,7 @@ impl Script {
                 at,
                 pid: Pid(args[0].parse().unwrap()),
                 name: "".into(),
+                signal: a.number("signal"),
             })),
             "fds" => {
                 let (open, limit) = args[1].split_once('/').unwrap();

@@ -64,6 +64,7 @@ impl Edge {
                     file_refs: raw.file_refs.map(u32::from),
                     unread: raw.unread,
                     unacked: raw.unacked,
+                    usage: raw.usage,
                 }));
                 return raw.understudy.then_some(Kind::Transition);
             }
@@ -234,6 +235,7 @@ mod tests {
             file_refs: None,
             unread: None,
             unacked: None,
+            usage: None,
             understudy: false,
         })
     }
@@ -281,6 +283,7 @@ mod tests {
             pid: GONE,
             comm,
             started_boot_ns: 70_000_000,
+            signal: Some(0),
         })
     }
 

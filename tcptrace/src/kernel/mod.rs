@@ -243,6 +243,7 @@ impl Kernel {
                 }
                 Request::Listeners(netns) => self.sample_listeners_of(*netns, sink),
                 Request::Descriptors(pid) => self.count_descriptors(*pid, sink),
+                Request::Orphans(netns) => self.count_orphans(*netns, sink),
                 Request::Snapshot => snapshot = true,
             }
         }
@@ -252,6 +253,22 @@ impl Kernel {
         if snapshot && let Err(error) = self.snapshot(sink) {
             // It said that it is not complete; the engine asks again when it needs to.
             tracing::warn!("{error}");
+        }
+    }
+
+    /// Counts the orphans in FIN_WAIT2 of a namespace: 98,000 small sockets take a tenth of a second.
+    fn count_orphans(&mut self, netns: NetnsId, sink: &mut Vec<Input>) {
+        let Some(Ok(namespace)) = self.edge.namespaces.door(netns).map(|door| door.open(netns))
+        else {
+            return; // It is gone, and its sockets with it.
+        };
+        let mut orphans = 0;
+        let counted = self.probes.tables(namespace.as_fd(), &mut |row| {
+            orphans += u64::from(row.orphan_fin_wait2 && row.key.netns == netns);
+        });
+        match counted {
+            Ok(_) => sink.extend(self.edge.namespaces.with_orphans(netns, orphans)),
+            Err(error) => tracing::warn!("{error}"),
         }
     }
 

@@ -67,6 +67,8 @@ pub(crate) struct Processes {
 struct Known {
     who: Who,
     exited: Option<MonoNs>,
+    /// The signal that ended it, 0 for none.
+    signal: Option<u8>,
     looked: MonoNs,
 }
 
@@ -103,9 +105,14 @@ impl Processes {
                 let info = Arc::clone(info);
                 known.who = Who::Told(Arc::clone(&info));
                 let name = Arc::clone(&info.name);
-                let at = exited;
+                let (at, signal) = (exited, known.signal);
                 sink.push(Input::Process(ProcessFact::Seen { at, info }));
-                sink.push(Input::Process(ProcessFact::Exit { at, pid, name }));
+                sink.push(Input::Process(ProcessFact::Exit {
+                    at,
+                    pid,
+                    name,
+                    signal,
+                }));
             }
             (_, Some(exited)) if at > exited && occasion != Occasion::Exiting => {
                 // The dead do nothing: the pid is somebody else's.
@@ -138,7 +145,9 @@ impl Processes {
 
     /// The last thread of a process exits.
     pub(crate) fn exit(&mut self, exit: &RawExit, sink: &mut Vec<Input>) {
-        let RawExit { at, pid, .. } = *exit;
+        let RawExit {
+            at, pid, signal, ..
+        } = *exit;
         self.exits.push_back((pid, at));
         let last = self
             .foreseen
@@ -148,12 +157,14 @@ impl Processes {
             let known = Known {
                 who: Who::Unmentioned(last),
                 exited: Some(at),
+                signal,
                 looked: at,
             };
             self.remember(pid, known);
             return;
         };
         known.exited = Some(at);
+        known.signal = signal;
         match &known.who {
             Who::Unmentioned(_) => {
                 known.who = Who::Unmentioned(last);
@@ -168,7 +179,12 @@ impl Processes {
             }
         }
         let name = Arc::clone(&last.name);
-        sink.push(Input::Process(ProcessFact::Exit { at, pid, name }));
+        sink.push(Input::Process(ProcessFact::Exit {
+            at,
+            pid,
+            name,
+            signal,
+        }));
     }
 
     /// Reads `pid` and tells the sink if it is not who it was.
@@ -202,6 +218,7 @@ impl Processes {
         let known = Known {
             who,
             exited: None,
+            signal: None,
             looked: at,
         };
         self.remember(pid, known);
@@ -402,6 +419,7 @@ mod tests {
             pid,
             comm,
             started_boot_ns: start * TICK_NS + 1,
+            signal: Some(0),
         }
     }
 

@@ -15,6 +15,7 @@ use tcptrace_core::finding::{Confidence, Owner, Provenance};
 use tcptrace_core::input::*;
 use tcptrace_core::tcp::{Endpoint, Shutdown, TcpState};
 use tcptrace_core::units::{Fd, MonoNs, NetnsId, Pid, Port, SockId, Tid, WallNs};
+use tcptrace_core::world::{CloseCall, Closer};
 
 use super::decode::{self, Line};
 use super::encode::Encoder;
@@ -126,9 +127,14 @@ fn thread() -> impl Strategy<Value = ThreadState> {
 
 fn transition() -> impl Strategy<Value = Input> {
     let bits = any::<(Option<u16>, u8, bool, bool, bool, bool)>();
-    let amounts = any::<(Option<u32>, Option<u32>, Option<u32>)>();
+    let usage = any::<(u64, u32, u32)>().prop_map(|(idle, segments_in, segments_out)| Usage {
+        idle: Duration::from_nanos(idle),
+        segments_in,
+        segments_out,
+    });
+    let amounts = (any::<(Option<u32>, Option<u32>, Option<u32>)>(), of(usage));
     (at(), key(), state(), state(), context(), bits, amounts).prop_map(
-        |(at, key, from, to, context, bits, (file_refs, unread, unacked))| {
+        |(at, key, from, to, context, bits, ((file_refs, unread, unacked), usage))| {
             let (error, shutdown, peer_fin, dead, has_socket, file_released) = bits;
             Input::Transition(Transition {
                 at,
@@ -145,6 +151,7 @@ fn transition() -> impl Strategy<Value = Input> {
                 file_refs,
                 unread,
                 unacked,
+                usage,
             })
         },
     )
@@ -325,7 +332,11 @@ fn listener() -> impl Strategy<Value = Input> {
 }
 
 fn counters() -> impl Strategy<Value = Input> {
-    (at(), any::<(u32, [u64; 8])>()).prop_map(|(at, (netns, n))| {
+    (
+        at(),
+        any::<(u32, [u64; 8], Option<u64>, Option<u64>)>(),
+    )
+        .prop_map(|(at, (netns, n, tw_sockets, orphan_fin_wait2))| {
         Input::Counters(Counters {
             at,
             netns: NetnsId(netns),
@@ -337,12 +348,14 @@ fn counters() -> impl Strategy<Value = Input> {
             backlog_drop: n[5],
             time_wait_overflow: n[6],
             abort_on_memory: n[7],
+            tw_sockets,
+            orphan_fin_wait2,
         })
     })
 }
 
 fn netns() -> impl Strategy<Value = Input> {
-    (at(), any::<(u32, [Option<u32>; 10])>()).prop_map(|(at, (netns, n))| {
+    (at(), any::<(u32, [Option<u32>; 16])>()).prop_map(|(at, (netns, n))| {
         Input::Netns(NetnsFacts {
             at,
             netns: NetnsId(netns),
@@ -356,6 +369,12 @@ fn netns() -> impl Strategy<Value = Input> {
             tcp_fin_timeout: n[7],
             tcp_abort_on_overflow: n[8],
             tcp_max_tw_buckets: n[9],
+            tcp_tw_reuse: n[10],
+            tcp_timestamps: n[11],
+            tcp_max_orphans: n[12],
+            local_port_first: n[13],
+            local_port_last: n[14],
+            local_ports_reserved: n[15],
         })
     })
 }
@@ -394,7 +413,14 @@ fn process() -> impl Strategy<Value = Input> {
                 limit,
             }
         }),
-        (at(), pid(), text()).prop_map(|(at, pid, name)| ProcessFact::Exit { at, pid, name }),
+        (at(), pid(), text(), of(any::<u8>())).prop_map(|(at, pid, name, signal)| {
+            ProcessFact::Exit {
+                at,
+                pid,
+                name,
+                signal,
+            }
+        }),
     ]
     .prop_map(Input::Process)
 }
@@ -462,7 +488,24 @@ fn annotation() -> impl Strategy<Value = Annotation> {
             provenance,
             confidence,
         });
-    (span(), of(owner)).prop_map(|(in_state, process)| Annotation { in_state, process })
+    let process = (
+        pid(),
+        select(vec![CloseCall::Close, CloseCall::Shutdown, CloseCall::Exit]),
+        of(any::<u8>()),
+    )
+        .prop_map(|(pid, call, signal)| Closer::Process { pid, call, signal });
+    let closer = prop_oneof![
+        process,
+        of(pid()).prop_map(|pid| Closer::Admin { pid }),
+        Just(Closer::PeerFin),
+        Just(Closer::PeerReset),
+        Just(Closer::Timeout),
+    ];
+    (span(), of(closer), of(owner)).prop_map(|(in_state, closer, process)| Annotation {
+        in_state,
+        closer,
+        process,
+    })
 }
 
 proptest! {

@@ -12,6 +12,7 @@ use tcptrace_core::finding::*;
 use tcptrace_core::input::*;
 use tcptrace_core::tcp::{Endpoint, Shutdown, TcpState};
 use tcptrace_core::units::{Fd, MonoNs, NetnsId, Pid, Port, SockId, Tid, WallNs};
+use tcptrace_core::world::{CloseCall, Closer};
 use tcptrace_core::{Finding, Input};
 
 use super::encode::Encoder;
@@ -133,6 +134,7 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
     let plain = Annotation::default;
     let owned = |provenance| Annotation {
         in_state: None,
+        closer: None,
         process: Some(owner(provenance)),
     };
     let holder = Holder {
@@ -154,6 +156,12 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
                 tcp_fin_timeout: Some(60),
                 tcp_abort_on_overflow: Some(0),
                 tcp_max_tw_buckets: Some(262_144),
+                tcp_tw_reuse: Some(2),
+                tcp_timestamps: Some(1),
+                tcp_max_orphans: Some(65_536),
+                local_port_first: Some(32_768),
+                local_port_last: Some(60_999),
+                local_ports_reserved: Some(3),
             }),
             plain(),
         ),
@@ -252,9 +260,11 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
                 file_refs: None,
                 unread: Some(1),
                 unacked: Some(0),
+                usage: None,
             }),
             Annotation {
                 in_state: Some(Duration::from_millis(7)),
+                closer: Some(Closer::PeerFin),
                 process: Some(owner(Provenance::Accept)),
             },
         ),
@@ -303,9 +313,19 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
                 file_refs: None,
                 unread: Some(0),
                 unacked: Some(1),
+                usage: Some(Usage {
+                    idle: Duration::from_secs(5),
+                    segments_in: 3,
+                    segments_out: 4,
+                }),
             }),
             Annotation {
                 in_state: Some(Duration::from_millis(5990)),
+                closer: Some(Closer::Process {
+                    pid: Pid(812),
+                    call: CloseCall::Exit,
+                    signal: Some(11),
+                }),
                 process: Some(owner(Provenance::Accept)),
             },
         ),
@@ -409,6 +429,8 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
                 backlog_drop: 16,
                 time_wait_overflow: 17,
                 abort_on_memory: 18,
+                tw_sockets: Some(19),
+                orphan_fin_wait2: Some(20),
             }),
             plain(),
         ),
@@ -426,6 +448,7 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
                 at: at(7200),
                 pid: Pid(812),
                 name: "shop".into(),
+                signal: Some(11),
             }),
             plain(),
         ),

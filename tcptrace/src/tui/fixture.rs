@@ -46,6 +46,8 @@ pub(super) fn connection() -> Socket {
         holders: Vec::new(),
         accepted: true,
         closer: None,
+        closed_by: None,
+        ended_by: None,
         retransmits: 0,
         unread: None,
         accept_queue: None,
@@ -197,6 +199,7 @@ impl Story {
             file_refs: None,
             unread: None,
             unacked: None,
+            usage: None,
         }));
     }
 

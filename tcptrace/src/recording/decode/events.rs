@@ -7,7 +7,7 @@ use serde::Deserialize;
 use tcptrace_core::Input;
 use tcptrace_core::input::{
     Accept, Context, Destroy, DropOutcome, Queue, QueueDrop, Reset, ResetDirection, Retransmit,
-    RetransmitReason, SynackRetransmit, Transition,
+    RetransmitReason, SynackRetransmit, Transition, Usage,
 };
 use tcptrace_core::tcp::{Shutdown, TcpState};
 use tcptrace_core::units::{Fd, Pid, Tid};
@@ -48,6 +48,7 @@ socket_line!(TransitionLine {
     file_refs: Option<u32>,
     unread: Option<u32>,
     unacked: Option<u32>,
+    usage: Option<UsageFields>,
 });
 
 socket_line!(AcceptLine {
@@ -106,6 +107,24 @@ fn context(task: Option<Task>) -> Context {
     })
 }
 
+/// [`Usage`].
+#[derive(Clone, Copy, Deserialize)]
+struct UsageFields {
+    idle_ns: u64,
+    segments_in: u32,
+    segments_out: u32,
+}
+
+impl From<UsageFields> for Usage {
+    fn from(fields: UsageFields) -> Self {
+        Self {
+            idle: Duration::from_nanos(fields.idle_ns),
+            segments_in: fields.segments_in,
+            segments_out: fields.segments_out,
+        }
+    }
+}
+
 /// A TCP flag of a repeated segment.
 #[derive(Clone, Copy, PartialEq, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -162,6 +181,7 @@ impl From<TransitionLine> for Input {
             file_refs: line.file_refs,
             unread: line.unread,
             unacked: line.unacked,
+            usage: line.usage.map(Usage::from),
         })
     }
 }
