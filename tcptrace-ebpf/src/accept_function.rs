@@ -1,15 +1,15 @@
 //! `inet_csk_accept` on return, 5.10 on: `(sk, flags, err, kern)` up to 6.9 and `(sk, arg)` later; the
 //! accepted sock follows the arguments. The current task is the acceptor, be it a system call or an
-//! io_uring worker; the descriptor is not installed yet.
+//! io_uring worker; the descriptor is not installed yet. By kretprobe where fexit is not to be had.
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use aya_ebpf::macros::fexit;
-use aya_ebpf::programs::FExitContext;
+use aya_ebpf::macros::{fexit, kretprobe};
+use aya_ebpf::programs::{FExitContext, RetProbeContext};
 use tcptrace_common::record::{AcceptBody, Kind};
 
 use crate::emit::{self, About};
-use crate::layout::Plain;
-use crate::sock;
+use crate::layout::{Memory, Plain, Probe};
+use crate::{registers, resolve, sock};
 
 // Two programs, as the compiler would merge both loads into one at a computed offset of the
 // context, which the verifier refuses.
@@ -26,15 +26,30 @@ pub(crate) fn accept_function_4(ctx: FExitContext) -> i32 {
     accepted(ctx.arg(4))
 }
 
+/// The result says nothing of the sock's type, so it is read by probe.
+#[kretprobe]
+pub(crate) fn accept_kretprobe(ctx: RetProbeContext) -> u32 {
+    let sk = registers::result(&ctx) as *const u8;
+    if !sk.is_null() && resolve::is_tcp(sk) {
+        emit::<Probe>(sk, sk);
+    }
+    0
+}
+
 #[inline(always)]
 fn accepted(sk: *const u8) -> i32 {
     if sk.is_null() {
         return 0;
     }
     let tp = sock::full(sk);
-    if tp.is_null() {
-        return 0;
+    if !tp.is_null() {
+        emit::<Plain>(sk, tp);
     }
+    0
+}
+
+#[inline(always)]
+fn emit<M: Memory>(sk: *const u8, tp: *const u8) {
     let id = bpf_get_current_pid_tgid();
     let about = About {
         sock: sk as u64,
@@ -46,6 +61,5 @@ fn accepted(sk: *const u8) -> i32 {
         fd: -1,
         reserved: [0; 2],
     };
-    emit::event::<Plain, _>(Kind::Accept, tp, &sock::identity::<Plain>(tp), about, body);
-    0
+    emit::event::<M, _>(Kind::Accept, tp, &sock::identity::<M>(tp), about, body);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::SocketKey;
 use crate::tcp::{Shutdown, TcpState};
-use crate::units::{Fd, MonoNs, Pid, Tid};
+use crate::units::{Fd, MonoNs, Pid, SockId, Tid};
 
 /// In whose context the kernel was when it reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +66,9 @@ pub struct Transition {
     pub unread: Option<u32>,
     /// `write_seq - snd_una`: what the peer has not acknowledged; a FIN counts 1.
     pub unacked: Option<u32>,
+    /// The listener in whose accept queue the child lies, where it was seen entering it: with a
+    /// probe of `inet_csk_reqsk_queue_add`, at SYN_RECV to ESTABLISHED.
+    pub listener: Option<SockId>,
 }
 
 impl Transition {
@@ -173,7 +176,7 @@ pub enum ResetDirection {
 pub struct Reset {
     /// When.
     pub at: MonoNs,
-    /// The socket, or [`SockId`](crate::units::SockId) 0 when none matched.
+    /// The socket, or [`SockId`] 0 when none matched.
     pub key: SocketKey,
     /// Which way.
     pub direction: ResetDirection,

@@ -162,6 +162,7 @@ impl Script {
             file_refs: None,
             unread: None,
             unacked: None,
+            listener: None,
         }
     }
 

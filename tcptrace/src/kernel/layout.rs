@@ -108,8 +108,26 @@ fn fact(btf: &Btf, name: &str) -> Option<u16> {
             btf.arguments("bpf_get_current_task_btf").is_some(),
         )),
         "accept_args" => u16::try_from(btf.arguments("inet_csk_accept")?).ok(),
+        "synack_cookie" => btf
+            .enumerators("tcp_synack_type")
+            .into_iter()
+            .find(|(_, name)| name == "TCP_SYNACK_COOKIE")
+            .and_then(|(number, _)| u16::try_from(number).ok()),
+        "pt_regs_ret" => register(btf, "ax", 0),
+        "pt_regs_arg0" => register(btf, "di", 0),
+        "pt_regs_arg1" => register(btf, "si", 1),
+        "pt_regs_arg2" => register(btf, "dx", 2),
+        "pt_regs_arg3" => register(btf, "cx", 3),
+        "pt_regs_arg4" => register(btf, "r8", 4),
         _ => None,
     }
+}
+
+/// Where a saved register lies: by its name on x86-64 (System V ABI), by its number on arm64 (AAPCS64),
+/// whichever this kernel's `struct pt_regs` has.
+fn register(btf: &Btf, x86_64: &str, arm64: u16) -> Option<u16> {
+    let entry = |path| Some(btf.member("pt_regs", path)?.entry(Meaning::Offset));
+    entry(x86_64).or_else(|| Some(entry("regs")? + 8 * arm64))
 }
 
 #[cfg(test)]
@@ -132,7 +150,9 @@ mod tests {
             .reset_reasons
             .iter()
             .find(|(_, name)| name == "NO_SOCKET");
-        assert_eq!(no_socket.map(|(number, _)| *number), Some(1));
+        // The enumeration came with the tracepoint's third argument (6.10).
+        let expected = (resolved.entry("reset_has_reason") == Some(1)).then_some(1);
+        assert_eq!(no_socket.map(|(number, _)| *number), expected);
     }
 
     #[test]

@@ -9,11 +9,13 @@
 //! `iterators` enter other namespaces, on threads that end there.
 
 mod btf;
+mod capabilities;
 mod clock;
 mod counters;
 mod diagnostics;
 mod edge;
 mod error;
+mod hooks;
 mod host;
 mod identity;
 mod inspect;
@@ -46,6 +48,7 @@ use tcptrace_core::request::Request;
 use tcptrace_core::units::{MonoNs, NetnsId, Pid, WallNs};
 
 pub(crate) use self::error::KernelError;
+pub(crate) use self::hooks::TierChoice;
 pub(crate) use self::host::HostFacts;
 pub(crate) use self::probes::{KernelFilter, ProbeOptions, ProbeState, ProbeStatus};
 
@@ -146,9 +149,9 @@ impl Kernel {
         while let Some(raw) = self.raws.pop_front() {
             self.drained_to = raw.at();
             if let Some(pid) = raw.process()
-                && self.edge.processes.is_gone_unnamed(pid)
+                && self.edge.processes.is_gone_unnamed(pid, raw.at())
             {
-                count += self.find_exit(pid);
+                count += self.find_exit(pid, raw.at());
             }
             let (probes, reasons) = (&self.probes, &mut self.reset_reasons);
             let reason = |number| {
@@ -187,9 +190,9 @@ impl Kernel {
     }
 
     /// Reads ahead to the exit record of a process that is gone, for its name.
-    fn find_exit(&mut self, pid: Pid) -> usize {
+    fn find_exit(&mut self, pid: Pid, at: MonoNs) -> usize {
         let mut count = 0;
-        while count < READ_AHEAD && self.edge.processes.is_gone_unnamed(pid) {
+        while count < READ_AHEAD && self.edge.processes.is_gone_unnamed(pid, at) {
             match self.take_in(BATCH) {
                 0 => break,
                 more => count += more,

@@ -12,14 +12,14 @@ use tcptrace_core::decode::{DecodeError, Hz, Raw, RawPeek, RawRow, WakeFunctions
 
 use super::diagnostics::Diagnostics;
 use super::error::KernelError;
+use super::hooks::{DESCRIPTORS, Hook, ON_DEMAND, TABLES, TRACEPOINTS, UNDERSTUDIES};
 use super::layout::{self, Resolved};
-use super::load::{
-    self, ACCEPT_FUNCTION, ACCEPT_SYSCALLS, DESCRIPTORS, Hook, ON_DEMAND, TABLES, TRACEPOINTS, Tier,
-};
+use super::load;
 use super::on_demand::OnDemand;
 use super::ring::Ring;
 use super::{iterators, learn};
 
+mod functions;
 mod options;
 
 pub(crate) use self::options::{KernelFilter, ProbeOptions, ProbeState, ProbeStatus};
@@ -98,7 +98,7 @@ impl Probes {
                 .flatten();
             this.try_hook(&btf, hook, lacks)?;
         }
-        this.accept(&btf, &layout, options)?;
+        this.functions(&btf, &layout, options)?;
         this.reset_reasons = layout.reset_reasons;
         Ok(this)
     }
@@ -114,7 +114,12 @@ impl Probes {
         }
         if able && let Err(error) = self.learn() {
             let state = ProbeState::Missing(error.reason());
-            self.note("wake functions", "own sockets", Tier::OnDemand, state);
+            let hook = Hook {
+                program: "wake functions",
+                hook: "own sockets",
+                ..ON_DEMAND[0]
+            };
+            self.note(&hook, state);
         }
         for hook in &DESCRIPTORS {
             if self.descriptors.is_none() && self.try_hook(btf, hook, None).unwrap_or(false) {
@@ -130,39 +135,6 @@ impl Probes {
         self.hz = learn::hz(&self.ebpf, &mut self.on_demand)?;
         let bias = self.functions.file_ref_bias;
         self.functions = learn::wake_functions(&self.ebpf, &mut self.on_demand, self.hz, bias)?;
-        Ok(())
-    }
-
-    /// Sees accept by the function where that loads, else by the system calls, if allowed.
-    fn accept(
-        &mut self,
-        btf: &Btf,
-        layout: &Resolved,
-        options: &ProbeOptions,
-    ) -> Result<(), KernelError> {
-        let arguments = layout.entry("accept_args");
-        let function = ACCEPT_FUNCTION
-            .iter()
-            .find(|(takes, _)| Some(*takes) == arguments);
-        match function {
-            Some((_, hook)) => {
-                if self.try_hook(btf, hook, None)? {
-                    return Ok(());
-                }
-            }
-            None => {
-                let lacks = "an inet_csk_accept with two or four arguments";
-                self.try_hook(btf, &ACCEPT_FUNCTION[0].1, Some(lacks))?;
-            }
-        }
-        for hook in &ACCEPT_SYSCALLS {
-            let lacks = if options.accept_syscalls {
-                layout.lacks("accept by system call")
-            } else {
-                Some("switched off by option")
-            };
-            self.try_hook(btf, hook, lacks)?;
-        }
         Ok(())
     }
 
@@ -186,15 +158,16 @@ impl Probes {
         if attached && hook.emits.is_some() {
             self.attached.push((*hook, 0));
         }
-        self.note(hook.program, hook.hook, hook.tier, state);
+        self.note(hook, state);
         Ok(attached)
     }
 
-    fn note(&mut self, name: &'static str, hook: &'static str, tier: Tier, state: ProbeState) {
+    fn note(&mut self, hook: &Hook, state: ProbeState) {
         self.status.push(ProbeStatus {
-            name,
-            hook,
-            tier: tier.name(),
+            name: hook.program,
+            hook: hook.hook,
+            tier: hook.tier,
+            purpose: hook.purpose,
             state,
         });
     }
@@ -344,9 +317,6 @@ impl Probes {
 
 /// The tick rate of most distributions' kernels, until it is learnt.
 const ASSUMED_HZ: Hz = Hz(250);
-
-/// The program that stands in for `state`.
-const UNDERSTUDIES: [&str; 2] = ["understudy", "destroy_understudy"];
 
 /// Takes a map out of the object.
 fn taken<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, KernelError>

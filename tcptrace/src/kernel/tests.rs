@@ -85,6 +85,19 @@ fn sock(told: &[Input], local: u16, peer: Option<u16>) -> Option<SockId> {
         .map(|key| key.sock)
 }
 
+/// The socket that listens on this port. Up to Linux 6.14 a child is born with its tuple.
+fn listening(told: &[Input], port: u16) -> Option<SockId> {
+    let key = told.iter().find_map(|input| {
+        match input {
+            Input::Transition(it) if it.to == TcpState::Listen => Some(&it.key),
+            Input::Socket(it) if it.state == TcpState::Listen => Some(&it.key),
+            _ => None,
+        }
+        .filter(|key| key.local.port == Some(Port(port)))
+    })?;
+    Some(key.sock)
+}
+
 fn rows(told: &[Input], sock: SockId) -> Vec<&SocketRow> {
     told.iter()
         .filter_map(|input| match input {
@@ -351,8 +364,8 @@ fn a_filling_queue_is_sampled() {
     let clients: Vec<_> = (0..2)
         .map(|_| TcpStream::connect(address).unwrap())
         .collect();
-    watch.until("listening", |told| sock(told, port, None).is_some());
-    let listening = sock(&watch.told, port, None).unwrap();
+    watch.until("listening", |told| listening(told, port).is_some());
+    let listening = listening(&watch.told, port).unwrap();
     let samples = |told: &[Input]| -> Vec<ListenerSample> {
         told.iter()
             .filter_map(|input| match input {

@@ -127,8 +127,9 @@ fn thread() -> impl Strategy<Value = ThreadState> {
 fn transition() -> impl Strategy<Value = Input> {
     let bits = any::<(Option<u16>, u8, bool, bool, bool, bool)>();
     let amounts = any::<(Option<u32>, Option<u32>, Option<u32>)>();
-    (at(), key(), state(), state(), context(), bits, amounts).prop_map(
-        |(at, key, from, to, context, bits, (file_refs, unread, unacked))| {
+    let more = (amounts, of(sock()));
+    (at(), key(), state(), state(), context(), bits, more).prop_map(
+        |(at, key, from, to, context, bits, ((file_refs, unread, unacked), listener))| {
             let (error, shutdown, peer_fin, dead, has_socket, file_released) = bits;
             Input::Transition(Transition {
                 at,
@@ -145,6 +146,7 @@ fn transition() -> impl Strategy<Value = Input> {
                 file_refs,
                 unread,
                 unacked,
+                listener,
             })
         },
     )

@@ -197,6 +197,7 @@ impl Story {
             file_refs: None,
             unread: None,
             unacked: None,
+            listener: None,
         }));
     }
 

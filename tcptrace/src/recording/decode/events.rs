@@ -48,6 +48,7 @@ socket_line!(TransitionLine {
     file_refs: Option<u32>,
     unread: Option<u32>,
     unacked: Option<u32>,
+    listener: Option<super::SockText>,
 });
 
 socket_line!(AcceptLine {
@@ -162,6 +163,7 @@ impl From<TransitionLine> for Input {
             file_refs: line.file_refs,
             unread: line.unread,
             unacked: line.unacked,
+            listener: line.listener.map(|text| text.0),
         })
     }
 }

@@ -110,6 +110,11 @@ fn transition(line: &mut Cursor<'_>, at: MonoNs, key: SocketKey) -> Option<Input
         file_refs: line.known(br#","file_refs":"#)?,
         unread: line.known(br#","unread":"#)?,
         unacked: line.known(br#","unacked":"#)?,
+        listener: if line.sees(br#","listener":""#) {
+            Some(line.parsed()?)
+        } else {
+            None
+        },
     }))
 }
 

@@ -26,6 +26,7 @@ pub(super) fn transition(line: &mut Object<'_>, transition: &Transition, annotat
         file_refs,
         unread,
         unacked,
+        listener,
     } = transition;
     line.word("from", from.name());
     line.word("to", to.name());
@@ -45,6 +46,9 @@ pub(super) fn transition(line: &mut Object<'_>, transition: &Transition, annotat
     line.known("file_refs", *file_refs);
     line.known("unread", *unread);
     line.known("unacked", *unacked);
+    if let Some(listener) = listener {
+        line.base36("listener", listener.0);
+    }
 }
 
 pub(super) fn accept(line: &mut Object<'_>, accept: &Accept) {
