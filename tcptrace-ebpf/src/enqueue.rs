@@ -1,7 +1,11 @@
-//! `inet_csk_reqsk_queue_add`, `(listener, request, child)` on every kernel since 5.10: a child enters
-//! the accept queue. There is no pointer from a child to its listener, so this is where the two are
-//! seen together. Nothing is emitted here: the child becomes ESTABLISHED next, on the same CPU and in
-//! the same softirq, and that record carries the listener (see `state.rs`).
+//! A child enters the accept queue: `inet_csk_complete_hashdance`, `(listener, child, …)`, and
+//! `inet_csk_reqsk_queue_add`, `(listener, request, child)`, the same on every kernel since 5.10. The
+//! former calls the latter, which compilers inline there (seen on 7.2); the latter alone is called for
+//! a child born of a cookie or by TCP Fast Open. So both are hooked, and may tell the same twice.
+//!
+//! There is no pointer from a child to its listener, so this is where the two are seen together.
+//! Nothing is emitted here: the child becomes ESTABLISHED next, on the same CPU and in the same
+//! softirq, and that record carries the listener (see `state.rs`).
 //!
 //! With TCP Fast Open the child becomes ESTABLISHED much later, and a child whose lock somebody holds
 //! at that instant does on another CPU: their records name no listener.
@@ -32,6 +36,16 @@ pub(crate) fn enqueue_fentry(ctx: FEntryContext) -> i32 {
 #[kprobe]
 pub(crate) fn enqueue_kprobe(ctx: ProbeContext) -> u32 {
     enqueued(argument!(&ctx, 0), argument!(&ctx, 2)) as u32
+}
+
+#[fentry(function = "inet_csk_complete_hashdance")]
+pub(crate) fn hashdance_fentry(ctx: FEntryContext) -> i32 {
+    enqueued(ctx.arg(0), ctx.arg(1))
+}
+
+#[kprobe]
+pub(crate) fn hashdance_kprobe(ctx: ProbeContext) -> u32 {
+    enqueued(argument!(&ctx, 0), argument!(&ctx, 1)) as u32
 }
 
 #[inline(always)]

@@ -69,7 +69,7 @@ pub(super) fn open(
             filter: in_kernel,
             accept_syscalls: !kernel.no_accept_syscalls,
             tier: kernel.tier,
-            verifier_log: false,
+            ..ProbeOptions::default()
         },
     };
     let kernel = Kernel::open(&options).map_err(kernel_failure)?;

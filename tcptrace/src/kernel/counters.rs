@@ -95,7 +95,7 @@ impl NamespaceCounters {
         let turns = self.turns();
         for netns in turns {
             if let Some(known) = self.known.get_mut(&netns)
-                && known.read(netns, sink).is_err()
+                && known.read(netns, now, sink).is_err()
             {
                 // The task has left; the next poll looks whether another one lives there.
                 self.known.remove(&netns);
@@ -175,10 +175,10 @@ impl NamespaceCounters {
 }
 
 impl Namespace {
-    fn read(&mut self, netns: NetnsId, sink: &mut Vec<Input>) -> io::Result<()> {
+    fn read(&mut self, netns: NetnsId, now: MonoNs, sink: &mut Vec<Input>) -> io::Result<()> {
         let facts_due = self
             .facts
-            .is_none_or(|facts| clock::now().since(facts.at) >= SYSCTLS_EVERY);
+            .is_none_or(|facts| now.since(facts.at) >= SYSCTLS_EVERY);
         let (counters, facts) = match &self.door {
             Door::Task(task) if !facts_due => {
                 let counters = read_counters(&format!("/proc/{}/net/netstat", task.0), netns)?;

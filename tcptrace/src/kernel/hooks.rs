@@ -241,6 +241,21 @@ const fn accept(program: &'static str, tier: Tier) -> Hook {
     )
 }
 
+/// Accept by the function that it calls at its end, on kernels that have it.
+pub(crate) const GRAFT: [Hook; 2] = {
+    const FUNCTION: &str = "security_sock_graft";
+    [
+        Hook {
+            hook: FUNCTION,
+            ..accept("graft_fentry", Tier::Fentry)
+        },
+        Hook {
+            hook: FUNCTION,
+            ..accept("graft_kprobe", Tier::Kprobe)
+        },
+    ]
+};
+
 /// Accept by function, with so many arguments.
 pub(crate) const ACCEPT_FEXIT: [(u16, Hook); 2] = [
     (2, accept("accept_function", Tier::Fexit)),
@@ -262,15 +277,22 @@ pub(crate) const ACCEPT_SYSCALLS: [Hook; 2] = [
     },
 ];
 
-/// A child enters an accept queue.
-pub(crate) const ENQUEUE: Ways<2> = {
-    const fn way(program: &'static str, tier: Tier) -> Hook {
-        let function = "inet_csk_reqsk_queue_add";
+/// A child enters an accept queue: both functions tell of it, and one may be inlined into the other.
+pub(crate) const ENQUEUE: [Ways<2>; 2] = {
+    const fn way(program: &'static str, function: &'static str, tier: Tier) -> Hook {
         other(program, function, tier, None, Purpose::Listeners)
     }
+    const HASHDANCE: &str = "inet_csk_complete_hashdance";
+    const ADD: &str = "inet_csk_reqsk_queue_add";
     [
-        way("enqueue_fentry", Tier::Fentry),
-        way("enqueue_kprobe", Tier::Kprobe),
+        [
+            way("hashdance_fentry", HASHDANCE, Tier::Fentry),
+            way("hashdance_kprobe", HASHDANCE, Tier::Kprobe),
+        ],
+        [
+            way("enqueue_fentry", ADD, Tier::Fentry),
+            way("enqueue_kprobe", ADD, Tier::Kprobe),
+        ],
     ]
 };
 
@@ -352,10 +374,11 @@ pub(crate) const UNDERSTUDIES: [&str; 2] = ["understudy", "destroy_understudy"];
 #[cfg(test)]
 pub(crate) fn all() -> Vec<Hook> {
     let mut all = TRACEPOINTS.to_vec();
+    all.extend(GRAFT);
     all.extend(ACCEPT_FEXIT.map(|(_, hook)| hook));
     all.push(ACCEPT_KRETPROBE);
     all.extend(ACCEPT_SYSCALLS);
-    all.extend(ENQUEUE);
+    all.extend(ENQUEUE.concat());
     all.extend(SYN.concat());
     all.extend(ACKS.concat());
     all.extend(DESCRIPTORS);
@@ -371,8 +394,7 @@ mod tests {
     /// Every program stands in docs/probes.md with its hook, and no other does.
     #[test]
     fn the_document_names_every_probe() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/probes.md");
-        let text = std::fs::read_to_string(path).expect("the document exists");
+        let text = include_str!("../../../docs/probes.md");
         let cell = |text: &str| text.trim().trim_matches('`').to_owned();
         let mut told: Vec<(String, String, String)> = text
             .lines()
@@ -411,9 +433,12 @@ mod tests {
             names.dedup();
             names
         };
-        assert_eq!(admitted(None), ["fexit", "kretprobe", "syscall"]);
-        assert_eq!(admitted(Some(TierChoice::Fentry)), ["fexit"]);
-        assert_eq!(admitted(Some(TierChoice::Kprobe)), ["kretprobe"]);
+        assert_eq!(
+            admitted(None),
+            ["fentry", "kprobe", "fexit", "kretprobe", "syscall"]
+        );
+        assert_eq!(admitted(Some(TierChoice::Fentry)), ["fentry", "fexit"]);
+        assert_eq!(admitted(Some(TierChoice::Kprobe)), ["kprobe", "kretprobe"]);
         assert_eq!(admitted(Some(TierChoice::Tracepoint)), ["syscall"]);
     }
 }

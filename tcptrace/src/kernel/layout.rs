@@ -35,6 +35,13 @@ impl Resolved {
 
 /// Reads the running kernel's BTF and resolves every field.
 pub(crate) fn resolve() -> Result<Resolved, KernelError> {
+    if cfg!(target_endian = "big") {
+        return Err(KernelError::KernelCannot {
+            lacks: "a little-endian processor: the programs and their records are little-endian"
+                .to_owned(),
+            remedy: "run tcptrace on x86-64 or arm64",
+        });
+    }
     let bytes = std::fs::read(btf::PATH).map_err(|error| KernelError::KernelCannot {
         lacks: format!("type information ({}: {error})", btf::PATH),
         remedy: "use a kernel built with CONFIG_DEBUG_INFO_BTF, as distributions' kernels from 5.10 on are",
@@ -153,6 +160,37 @@ mod tests {
         // The enumeration came with the tracepoint's third argument (6.10).
         let expected = (resolved.entry("reset_has_reason") == Some(1)).then_some(1);
         assert_eq!(no_socket.map(|(number, _)| *number), expected);
+    }
+
+    /// Each feature, by a member that only it needs.
+    #[test]
+    fn a_missing_member_costs_its_feature_alone() {
+        let bytes = std::fs::read(btf::PATH).expect("this kernel has BTF");
+        let whole = Btf::parse(bytes).expect("it is well-formed");
+        for (of, member, feature) in [
+            ("sock_common", "skc_v6_daddr", "IPv6"),
+            ("sock", "sk_wq", "peek"),
+            ("epitem", "event", "epoll registrations"),
+            ("request_sock", "num_retrans", "SYN-ACK retransmits"),
+            ("fdtable", "max_fds", "accept by system call"),
+            ("socket", "file", "file references"),
+            ("sock", "sk_drops", "listener drops"),
+            ("inet_timewait_sock", "tw_substate", "TIME_WAIT substates"),
+            (
+                "netns_ipv4",
+                "sysctl_tcp_syncookies",
+                "queue drops with both queues full",
+            ),
+        ] {
+            let resolved = from(&whole.without(of, member)).expect("it is optional");
+            let mut features: Vec<_> = resolved.missing.iter().map(|it| it.0).collect();
+            features.dedup();
+            assert_eq!(features, [feature], "without {of}.{member}");
+            let named = resolved.lacks(feature).expect("it is missing");
+            assert!(named.contains(member), "{named}");
+        }
+        let error = from(&whole.without("sock", "sk_err")).expect_err("it is mandatory");
+        assert!(error.to_string().contains("struct sock.sk_err"), "{error}");
     }
 
     #[test]

@@ -10,6 +10,7 @@
 
 mod btf;
 mod capabilities;
+mod checkup;
 mod clock;
 mod counters;
 mod diagnostics;
@@ -30,6 +31,7 @@ mod on_demand;
 mod probes;
 mod process;
 mod ring;
+mod silence;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -47,10 +49,13 @@ use tcptrace_core::input::{Input, ProcessFact};
 use tcptrace_core::request::Request;
 use tcptrace_core::units::{MonoNs, NetnsId, Pid, WallNs};
 
+pub(crate) use self::capabilities::Capability;
+pub(crate) use self::checkup::{Checkup, exercise};
 pub(crate) use self::error::KernelError;
-pub(crate) use self::hooks::TierChoice;
+pub(crate) use self::hooks::{Purpose, Tier, TierChoice};
 pub(crate) use self::host::HostFacts;
-pub(crate) use self::probes::{KernelFilter, ProbeOptions, ProbeState, ProbeStatus};
+pub(crate) use self::probes::{KernelFilter, ProbeOptions, ProbeRuns, ProbeState, ProbeStatus};
+pub(crate) use self::silence::Silent;
 
 pub(crate) use self::clock::wall as wall_now;
 
@@ -58,6 +63,7 @@ use self::edge::Edge;
 use self::listeners::ListenerWatch;
 use self::losses::LossBook;
 use self::probes::Probes;
+use self::silence::Silence;
 
 /// Records taken from the ring at a time. More make a batch in which more short-lived processes meet
 /// their exit record; this many take half a megabyte.
@@ -99,6 +105,9 @@ pub(crate) struct Kernel {
     listeners: ListenerWatch,
     /// Namespaces whose hash tables a snapshot has still to read.
     tables_due: VecDeque<NetnsId>,
+    silence: Silence,
+    /// Probes found silent, not asked for yet.
+    silent: Vec<Silent>,
 }
 
 impl Kernel {
@@ -116,6 +125,8 @@ impl Kernel {
             losses: LossBook::new(clock::now()),
             listeners: ListenerWatch::default(),
             tables_due: VecDeque::new(),
+            silence: Silence::default(),
+            silent: Vec::new(),
         })
     }
 
@@ -144,6 +155,7 @@ impl Kernel {
     /// Takes one batch of records from the ring and tells the sink what they mean. Returns how many
     /// records there were: 0 is an empty ring.
     pub(crate) fn drain(&mut self, sink: &mut Vec<Input>) -> usize {
+        let before = sink.len();
         let mut count = self.take_in(BATCH);
         let mut recovered = [(Kind::Transition, 0), (Kind::Destroy, 0)];
         while let Some(raw) = self.raws.pop_front() {
@@ -171,6 +183,7 @@ impl Kernel {
                 self.probes.recovered(kind, count);
             }
         }
+        self.silence.hear(&sink[before..]);
         count
     }
 
@@ -217,6 +230,7 @@ impl Kernel {
         let now = clock::now();
         let before = sink.len();
         self.edge.namespaces.poll(now, sink);
+        self.silence.hear(&sink[before..]);
         let moved: Vec<_> = sink[before..]
             .iter()
             .filter_map(|input| match input {
@@ -231,6 +245,30 @@ impl Kernel {
         let (evicted, unreported) = (identities.evicted(), identities.unreported());
         self.losses
             .tell(losses, evicted, unreported, clock::now(), sink);
+        let probes = &self.probes;
+        let attached = |purpose| probes.serves(purpose);
+        let queued = self.listeners.queued();
+        let filtered = self.filter.is_active();
+        let silent = self.silence.judge(attached, queued, filtered);
+        for it in &silent {
+            tracing::warn!("{it}");
+        }
+        self.silent.extend(silent);
+    }
+
+    /// Probes that have turned out to be silent since the last call.
+    pub(crate) fn silent(&mut self) -> Vec<Silent> {
+        std::mem::take(&mut self.silent)
+    }
+
+    /// How often each attached program has run, and how long that took, where the kernel counts.
+    pub(crate) fn runs(&self) -> Vec<ProbeRuns> {
+        self.probes.runs()
+    }
+
+    /// What the kernel's type information lacks: feature, and the first missing member.
+    pub(crate) fn missing(&self) -> &[(&'static str, String)] {
+        self.probes.missing()
     }
 
     /// Takes the looks that the engine asked for. What cannot be answered any more is left out.

@@ -1,7 +1,7 @@
 //! The probes: one object file, loaded program by program. What an older kernel refuses is named in
 //! the status and the rest goes on; only the state changes and the ends of sockets are mandatory.
 
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use aya::maps::{Map, MapError};
 use aya::{Btf, Ebpf};
@@ -12,7 +12,7 @@ use tcptrace_core::decode::{DecodeError, Hz, Raw, RawPeek, RawRow, WakeFunctions
 
 use super::diagnostics::Diagnostics;
 use super::error::KernelError;
-use super::hooks::{DESCRIPTORS, Hook, ON_DEMAND, TABLES, TRACEPOINTS, UNDERSTUDIES};
+use super::hooks::{DESCRIPTORS, Hook, ON_DEMAND, Purpose, TABLES, TRACEPOINTS, UNDERSTUDIES};
 use super::layout::{self, Resolved};
 use super::load;
 use super::on_demand::OnDemand;
@@ -22,7 +22,7 @@ use super::{iterators, learn};
 mod functions;
 mod options;
 
-pub(crate) use self::options::{KernelFilter, ProbeOptions, ProbeState, ProbeStatus};
+pub(crate) use self::options::{KernelFilter, ProbeOptions, ProbeRuns, ProbeState, ProbeStatus};
 
 /// How a snapshot ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,13 +61,20 @@ pub(crate) struct Probes {
     filtered: bool,
     /// What understudies recovered, by kind.
     recovered: Vec<(Kind, u64)>,
+    missing: Vec<(&'static str, String)>,
+    /// The kernel keeps statistics of programs while this is open.
+    _statistics: Option<OwnedFd>,
 }
 
 impl Probes {
     /// Reads the kernel's BTF, loads and attaches everything, and learns the kernel's wake functions
     /// and tick rate.
     pub(crate) fn open(options: &ProbeOptions) -> Result<Self, KernelError> {
-        let layout = layout::resolve()?;
+        Self::open_with(options, layout::resolve()?)
+    }
+
+    /// The same, with what the kernel's type information was found to say.
+    fn open_with(options: &ProbeOptions, layout: Resolved) -> Result<Self, KernelError> {
         let mut ebpf = load::object(options, &layout)?;
         let btf = load::target_btf()?;
         let mut this = Self {
@@ -89,6 +96,11 @@ impl Probes {
             attached: Vec::new(),
             filtered: options.filter.is_active(),
             recovered: Vec::new(),
+            missing: layout.missing.clone(),
+            _statistics: options
+                .statistics
+                .then(|| aya::sys::enable_stats(aya::sys::Stats::RunTime).ok())
+                .flatten(),
         };
         // Before the rest is attached, so that our own sockets are not traced.
         this.inspect(&btf, &layout);
@@ -170,6 +182,33 @@ impl Probes {
             purpose: hook.purpose,
             state,
         });
+    }
+
+    /// Whether a program for this purpose is attached.
+    pub(crate) fn serves(&self, purpose: Purpose) -> bool {
+        let mut status = self.status.iter();
+        status.any(|it| it.purpose == purpose && it.state == ProbeState::Attached)
+    }
+
+    /// What the kernel's type information lacks: feature, and the first missing member.
+    pub(crate) fn missing(&self) -> &[(&'static str, String)] {
+        &self.missing
+    }
+
+    /// How often each program has run.
+    pub(crate) fn runs(&self) -> Vec<ProbeRuns> {
+        let attached = |it: &&ProbeStatus| it.state == ProbeState::Attached;
+        self.status
+            .iter()
+            .filter(attached)
+            .filter_map(|it| {
+                Some(ProbeRuns {
+                    program: it.name,
+                    runs: counted(&self.ebpf, it.name, "run_cnt")?,
+                    nanoseconds: counted(&self.ebpf, it.name, "run_time_ns")?,
+                })
+            })
+            .collect()
     }
 
     /// Every probe, attached or not.
@@ -335,12 +374,17 @@ where
 
 /// How often the kernel skipped a program because it had interrupted itself (from Linux 5.12 on).
 fn skipped(ebpf: &Ebpf, hook: &Hook) -> Option<u64> {
-    let program = ebpf.program(hook.program)?;
+    counted(ebpf, hook.program, "recursion_misses")
+}
+
+/// A number that the kernel keeps with a loaded program.
+fn counted(ebpf: &Ebpf, program: &str, what: &str) -> Option<u64> {
+    let program = ebpf.program(program)?;
     let fd = program.fd().ok()?.as_fd().as_raw_fd();
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
     let line = info
         .lines()
-        .find_map(|line| line.strip_prefix("recursion_misses:"))?;
+        .find_map(|line| line.strip_prefix(what)?.strip_prefix(':'))?;
     line.trim().parse().ok()
 }
 

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use tcptrace_core::input::{
-    Accept, Inspection, ListenerSample, SnapshotMark, SnapshotPhase, SocketRow, Transition,
+    Accept, Inspection, ListenerSample, Loss, SnapshotMark, SnapshotPhase, SocketRow, Transition,
 };
 use tcptrace_core::tcp::TcpState;
 use tcptrace_core::units::{Fd, Port, SockId};
@@ -30,8 +30,10 @@ impl Watch {
             .build()
             .unwrap();
         let guard = runtime.enter();
-        let mut kernel = Kernel::open(&KernelOptions::default())
-            .unwrap_or_else(|error| panic!("these tests trace the running kernel: {error}"));
+        let mut kernel = Kernel::open(&KernelOptions {
+            probes: ProbeOptions::for_tests(),
+        })
+        .unwrap_or_else(|error| panic!("these tests trace the running kernel: {error}"));
         drop(guard);
         let mut told = Vec::new();
         kernel.snapshot(&mut told).unwrap();
@@ -433,7 +435,13 @@ fn every_life_is_whole_while_snapshots_go_on() {
     watch.kernel.poll(&mut watch.told);
     let mut states = FxHashMap::<SockId, (usize, Option<TcpState>)>::default();
     for input in &watch.told {
-        assert!(!matches!(input, Input::Loss(_)), "{input:?}");
+        // From Linux 7 on a tracepoint's program may be preempted, and then the exits of other tests'
+        // processes skip it; here it is about sockets.
+        let about_sockets = |it: &Loss| it.kind.as_deref() != Some("process");
+        assert!(
+            !matches!(input, Input::Loss(it) if about_sockets(it)),
+            "{input:?}"
+        );
         let Some(key) = input.key() else { continue };
         if key.local.port != port && key.peer.port != port {
             continue;

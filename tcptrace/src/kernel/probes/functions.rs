@@ -6,7 +6,7 @@ use aya::Btf;
 use super::Probes;
 use crate::kernel::error::KernelError;
 use crate::kernel::hooks::{
-    ACCEPT_FEXIT, ACCEPT_KRETPROBE, ACCEPT_SYSCALLS, ACKS, ENQUEUE, Hook, SYN, Tier,
+    ACCEPT_FEXIT, ACCEPT_KRETPROBE, ACCEPT_SYSCALLS, ACKS, ENQUEUE, GRAFT, Hook, SYN, Tier,
 };
 use crate::kernel::layout::Resolved;
 use crate::kernel::load;
@@ -21,9 +21,8 @@ impl Probes {
         options: &ProbeOptions,
     ) -> Result<(), KernelError> {
         self.accept(btf, layout, options)?;
-        self.first_of(btf, layout, options, &ENQUEUE)?;
         self.syn(btf, layout, options)?;
-        for ways in &ACKS {
+        for ways in ENQUEUE.iter().chain(&ACKS) {
             self.first_of(btf, layout, options, ways)?;
         }
         Ok(())
@@ -36,26 +35,26 @@ impl Probes {
         layout: &Resolved,
         options: &ProbeOptions,
     ) -> Result<(), KernelError> {
+        if self.first_of(btf, layout, options, &GRAFT)? {
+            return Ok(());
+        }
         let arguments = layout.entry("accept_args");
         let by_arguments = ACCEPT_FEXIT
             .iter()
             .find(|(takes, _)| Some(*takes) == arguments);
+        let mut ways = vec![ACCEPT_KRETPROBE];
         match by_arguments {
-            Some((_, hook)) => {
-                if self.first_of(btf, layout, options, &[*hook, ACCEPT_KRETPROBE])? {
-                    return Ok(());
-                }
-            }
+            Some((_, hook)) => ways.insert(0, *hook),
             None => {
                 let hook = &ACCEPT_FEXIT[0].1;
                 if hook.tier.is_admitted(options.tier) {
                     let lacks = "an inet_csk_accept with two or four arguments";
                     self.try_hook(btf, hook, Some(lacks))?;
                 }
-                if self.first_of(btf, layout, options, &[ACCEPT_KRETPROBE])? {
-                    return Ok(());
-                }
             }
+        }
+        if self.first_of(btf, layout, options, &ways)? {
+            return Ok(());
         }
         for hook in &ACCEPT_SYSCALLS {
             if !hook.tier.is_admitted(options.tier) {

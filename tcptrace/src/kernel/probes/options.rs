@@ -20,6 +20,8 @@ pub(crate) struct ProbeOptions {
     pub(crate) tier: Option<TierChoice>,
     /// Whether the verifier is to explain itself at length where it refuses a program.
     pub(crate) verifier_log: bool,
+    /// Whether the kernel is to measure the programs, which costs each run some 30 ns.
+    pub(crate) statistics: bool,
 }
 
 impl Default for ProbeOptions {
@@ -30,6 +32,20 @@ impl Default for ProbeOptions {
             accept_syscalls: true,
             tier: None,
             verifier_log: false,
+            statistics: false,
+        }
+    }
+}
+
+#[cfg(test)]
+impl ProbeOptions {
+    /// The usual ones, but for the tier that TCPTRACE_TIER asks for.
+    pub(crate) fn for_tests() -> Self {
+        use clap::ValueEnum as _;
+        let tier = std::env::var("TCPTRACE_TIER").ok();
+        Self {
+            tier: tier.map(|it| TierChoice::from_str(&it, false).expect("a tier")),
+            ..Self::default()
         }
     }
 }
@@ -76,6 +92,17 @@ pub(crate) struct ProbeStatus {
     pub(crate) purpose: Purpose,
     /// Whether it works.
     pub(crate) state: ProbeState,
+}
+
+/// How often a program has run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ProbeRuns {
+    /// The program.
+    pub(crate) program: &'static str,
+    /// How often.
+    pub(crate) runs: u64,
+    /// Altogether.
+    pub(crate) nanoseconds: u64,
 }
 
 /// Whether a probe works.
