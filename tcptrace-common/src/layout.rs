@@ -72,6 +72,7 @@ const EPOLL: Need = Optional("epoll registrations");
 const SYNACK: Need = Optional("SYN-ACK retransmits");
 const ACCEPT: Need = Optional("accept by system call");
 const FILES: Need = Optional("file references");
+const KPROBE: Need = Optional("kprobes");
 const IPV6: Need = Optional("IPv6");
 const USAGE: Need = Optional("how a connection was used");
 
@@ -174,6 +175,17 @@ layout! {
     accept_args: Fact "" "inet_csk_accept" Optional("accept by function");
     /// 1 when the kernel has `bpf_get_current_task_btf` (Linux 5.11 on).
     has_task_btf: Fact "" "bpf_get_current_task_btf" Mandatory;
+    /// `TCP_SYNACK_COOKIE`.
+    synack_cookie: Fact "" "enum tcp_synack_type" Optional("queue drops");
+    net_syncookies: Offset "net" "ipv4.sysctl_tcp_syncookies" Optional("queue drops with both queues full");
+    /// Where the saved registers keep the arguments of a function, by the architecture.
+    pt_regs_arg0: Fact "" "struct pt_regs" KPROBE;
+    pt_regs_arg1: Fact "" "struct pt_regs" KPROBE;
+    pt_regs_arg2: Fact "" "struct pt_regs" KPROBE;
+    pt_regs_arg3: Fact "" "struct pt_regs" KPROBE;
+    pt_regs_arg4: Fact "" "struct pt_regs" KPROBE;
+    /// Where the saved registers keep the result of a function.
+    pt_regs_ret: Fact "" "struct pt_regs" KPROBE;
     sys_exit_ret: Offset "syscall_trace_exit" "ret" ACCEPT;
 }
 

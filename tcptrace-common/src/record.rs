@@ -25,11 +25,13 @@ pub enum Kind {
     Destroy = 6,
     /// The last thread of a process exits.
     Exit = 7,
+    /// A segment of a handshake met a full queue.
+    QueueDrop = 8,
 }
 
 impl Kind {
     /// Every kind, in order; the first has number 1.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Transition,
         Self::Accept,
         Self::Retransmit,
@@ -37,6 +39,7 @@ impl Kind {
         Self::Reset,
         Self::Destroy,
         Self::Exit,
+        Self::QueueDrop,
     ];
 
     /// As written in recordings.
@@ -49,6 +52,7 @@ impl Kind {
             Self::Reset => "reset",
             Self::Destroy => "destroy",
             Self::Exit => "process",
+            Self::QueueDrop => "queue_drop",
         }
     }
 }
@@ -84,6 +88,9 @@ pub mod flag {
     pub const RECEIVED: u16 = 1 << 11;
     /// A row: the walk of this listener's accept queue was cut off.
     pub const CUT: u16 = 1 << 12;
+    /// The child became ESTABLISHED right after it entered an accept queue: in place of `unread` and
+    /// `unacked` stand the low and the high half of its listener's address.
+    pub const LISTENER: u16 = 1 << 13;
 }
 
 /// The first 32 bytes of every record about a socket.
@@ -208,6 +215,35 @@ pub struct ResetBody {
 impl ResetBody {
     /// The kernel gives no reason.
     pub const NO_REASON: u32 = u32::MAX;
+}
+
+/// Body of [`Kind::QueueDrop`]; the head's socket is the listener, its peer the client.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct QueueDropBody {
+    /// The queue's length.
+    pub depth: u32,
+    /// The listen backlog, which limits both queues.
+    pub limit: u32,
+    /// [`QueueDropBody::SYN`] or [`QueueDropBody::ACCEPT`].
+    pub queue: u8,
+    /// [`QueueDropBody::DROPPED`] or [`QueueDropBody::COOKIE`].
+    pub outcome: u8,
+    /// Unused, 0.
+    pub reserved: u16,
+    /// Unused, 0.
+    pub reserved_more: u32,
+}
+
+impl QueueDropBody {
+    /// The queue of half-open connections.
+    pub const SYN: u8 = 0;
+    /// The queue of connections that wait for accept.
+    pub const ACCEPT: u8 = 1;
+    /// The segment was discarded.
+    pub const DROPPED: u8 = 0;
+    /// The SYN was answered with a cookie.
+    pub const COOKIE: u8 = 1;
 }
 
 /// Addresses of an IPv4 record: the bytes in memory are in network order, the words are not numbers.
@@ -417,6 +453,7 @@ const _: () = {
     assert!(size_of::<RetransmitBody>() == 16);
     assert!(size_of::<SynackBody>() == 16);
     assert!(size_of::<ResetBody>() == 16);
+    assert!(size_of::<QueueDropBody>() == 16);
     assert!(size_of::<Event<TransitionBody, V4>>() == 56);
     assert!(size_of::<Event<TransitionBody, V6>>() == 80);
     assert!(size_of::<Event<ClosingBody, V4>>() == 72);

@@ -51,6 +51,7 @@ fn change(at: u64, sock: u64, from: TcpState, to: TcpState) -> Input {
         unread: Some(1),
         unacked: Some(0),
         usage: None,
+        listener: None,
     })
 }
 

@@ -11,11 +11,13 @@ use aya_ebpf::programs::BtfTracePointContext;
 use tcptrace_common::record::{ClosingBody, Kind, TransitionBody, flag};
 
 use crate::emit::{self, About};
+use crate::enqueue;
 use crate::layout::{Memory, Plain, Probe, at, has};
 use crate::sock::{self, File};
 
 /// `enum` of include/net/tcp_states.h.
 const ESTABLISHED: i32 = 1;
+const SYN_RECV: i32 = 3;
 const FIN_WAIT1: i32 = 4;
 
 /// A state change, as the two programs compare it.
@@ -65,16 +67,37 @@ pub(crate) fn report(ctx: &BtfTracePointContext, more: u16) {
     let file = File::of::<Plain>(tp);
     let caller = Caller::of(tp);
     let word = |offset| Plain::get::<u32>(tp, offset);
+    // At this birth nothing is unread or unacknowledged: the room serves the listener's address.
+    let listener = if (from, to) == (SYN_RECV, ESTABLISHED) {
+        enqueue::listener_of(sk as u64)
+    } else {
+        None
+    };
+    let (unread, unacked) = match listener {
+        Some(address) => (address as u32, (address >> 32) as u32),
+        None => (
+            word(at!(tcp_rcv_nxt)).wrapping_sub(word(at!(tcp_copied_seq))),
+            word(at!(tcp_write_seq)).wrapping_sub(word(at!(tcp_snd_una))),
+        ),
+    };
     let about = About {
         sock: sk as u64,
         file_refs: file.references(),
-        flags: more | flag::SEQUENCES | file.flags | sock::life::<Plain>(tp) | caller.flags,
+        flags: more
+            | file.flags
+            | sock::life::<Plain>(tp)
+            | caller.flags
+            | if listener.is_some() {
+                flag::LISTENER
+            } else {
+                flag::SEQUENCES
+            },
         pid: caller.pid,
     };
     let body = TransitionBody {
         tid: caller.tid,
-        unread: word(at!(tcp_rcv_nxt)).wrapping_sub(word(at!(tcp_copied_seq))),
-        unacked: word(at!(tcp_write_seq)).wrapping_sub(word(at!(tcp_snd_una))),
+        unread,
+        unacked,
         states: (from as u8) << 4 | to as u8 & 15,
         shutdown: Plain::get::<u8>(tp, at!(sk_shutdown)),
         error: word(at!(sk_err)) as u16,

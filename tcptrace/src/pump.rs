@@ -226,6 +226,9 @@ impl Pump {
             if let Some(warning) = self.recorder.as_mut().and_then(|r| r.warning(now)) {
                 front.warn(&warning);
             }
+            for silent in self.kernel.silent() {
+                front.warn(&silent);
+            }
             if now >= next_refresh {
                 front.refresh(&self.engine, self.recorder.as_ref())?;
                 next_refresh = now.plus(REFRESH);

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use tcptrace_common::record::{
-    AcceptBody, ClosingBody, Event, Exit, Gone, Kind, ResetBody, RetransmitBody, SynackBody,
-    TransitionBody, V4, V6, flag,
+    AcceptBody, ClosingBody, Event, Exit, Gone, Kind, QueueDropBody, ResetBody, RetransmitBody,
+    SynackBody, TransitionBody, V4, V6, flag,
 };
 
 use super::bytes::Bytes;
 use super::head::HeadFields;
 use super::{DecodeError, Hz, RawKey, SockAddress};
-use crate::input::{Context, ResetDirection, RetransmitReason, Usage};
+use crate::input::{Context, DropOutcome, Queue, ResetDirection, RetransmitReason, Usage};
 use crate::tcp::{Shutdown, TcpState};
 use crate::units::{Fd, MonoNs, Pid, Tid};
 
@@ -25,6 +25,7 @@ pub enum Raw {
     Reset(RawReset),
     Destroy(RawDestroy),
     Exit(RawExit),
+    QueueDrop(RawQueueDrop),
 }
 
 impl Raw {
@@ -38,6 +39,7 @@ impl Raw {
             Self::Reset(x) => x.at,
             Self::Destroy(x) => x.at,
             Self::Exit(x) => x.at,
+            Self::QueueDrop(x) => x.at,
         }
     }
 
@@ -85,6 +87,8 @@ pub struct RawTransition {
     pub unacked: Option<u32>,
     /// How it was used, where our side closes first.
     pub usage: Option<Usage>,
+    /// The listener in whose accept queue the child lies, where it was seen entering it.
+    pub listener: Option<SockAddress>,
     /// The understudy reported it: the kernel skipped the first program, or an interrupt came
     /// between the two. A duplicate has the same (from, to) as the socket's last transition.
     pub understudy: bool,
@@ -160,6 +164,23 @@ pub struct RawReset {
     pub reason: Option<u32>,
     /// Who was at work.
     pub context: Context,
+}
+
+/// See [`crate::input::QueueDrop`]. The key's socket is the listener, its peer the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawQueueDrop {
+    /// When.
+    pub at: MonoNs,
+    /// The listener, and the client's endpoint.
+    pub key: RawKey,
+    /// Which queue was full.
+    pub queue: Queue,
+    /// What became of the segment.
+    pub outcome: DropOutcome,
+    /// The queue's length.
+    pub depth: u32,
+    /// The listen backlog.
+    pub limit: u32,
 }
 
 /// See [`crate::input::Destroy`].
@@ -258,6 +279,7 @@ fn about_socket(
 ) -> Result<Raw, DecodeError> {
     const _: () = assert!(size_of::<TransitionBody>() == size_of::<AcceptBody>());
     const _: () = assert!(size_of::<RetransmitBody>() == size_of::<SynackBody>());
+    const _: () = assert!(size_of::<QueueDropBody>() == size_of::<SynackBody>());
     let state = |number: u8| {
         TcpState::from_raw(number).ok_or(DecodeError::State {
             kind: kind as u8,
@@ -291,6 +313,9 @@ fn about_socket(
                 unread: started.then_some(unread),
                 unacked: started.then_some(unacked),
                 usage: None,
+                listener: head
+                    .is(flag::LISTENER)
+                    .then_some(SockAddress(u64::from(unacked) << 32 | u64::from(unread))),
                 understudy: head.is(flag::UNDERSTUDY),
             })
         }
@@ -347,6 +372,30 @@ fn about_socket(
                 state: (number != 0).then(|| state(number)).transpose()?,
                 reason: (reason != ResetBody::NO_REASON).then_some(reason),
                 context: head.context(tid),
+            })
+        }
+        Kind::QueueDrop => {
+            let (depth, limit) = (body.u32(), body.u32());
+            let (queue, outcome) = (body.u8(), body.u8());
+            let wrong = |value| DecodeError::Value {
+                kind: kind as u8,
+                value,
+            };
+            Raw::QueueDrop(RawQueueDrop {
+                at: head.at,
+                key: head.key,
+                queue: match queue {
+                    QueueDropBody::SYN => Queue::Syn,
+                    QueueDropBody::ACCEPT => Queue::Accept,
+                    other => return Err(wrong(other)),
+                },
+                outcome: match outcome {
+                    QueueDropBody::DROPPED => DropOutcome::Dropped,
+                    QueueDropBody::COOKIE => DropOutcome::Cookie,
+                    other => return Err(wrong(other)),
+                },
+                depth,
+                limit,
             })
         }
         Kind::Destroy | Kind::Exit => return Err(DecodeError::Kind(kind as u8)),

@@ -20,7 +20,7 @@ proptest! {
     }
 
     #[test]
-    fn records_of_the_right_size_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 936), kind in 0_u8..9, size in 0_usize..8) {
+    fn records_of_the_right_size_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 936), kind in 0_u8..10, size in 0_usize..8) {
         bytes[16] = kind;
         let bytes = &bytes[..[24, 40, 56, 72, 80, 96, 112, 936][size]];
         let _ = event(bytes, Hz(0));
@@ -96,6 +96,37 @@ fn a_close_says_how_the_connection_was_used() {
         event(&bytes, HZ),
         Err(DecodeError::Length { kind: 2, len: 72 })
     ));
+}
+
+#[test]
+fn a_child_names_its_listener_in_place_of_sequence_numbers() {
+    use tcptrace_common::record::flag;
+    let mut bytes = transition(flag::LISTENER, 3 << 4 | 1);
+    bytes.extend([127, 0, 0, 1, 127, 0, 0, 1]);
+    let Ok(Raw::Transition(it)) = event(&bytes, HZ) else {
+        panic!("not a transition");
+    };
+    assert_eq!(it.listener, Some(SockAddress(6 << 32 | 5)));
+    assert_eq!((it.unread, it.unacked), (None, None));
+}
+
+#[test]
+fn a_drop_is_read() {
+    use crate::input::{DropOutcome, Queue};
+    let mut bytes = transition(0, 0);
+    bytes[16] = 8;
+    // The body begins with depth 1235 and limit 5; queue and outcome follow.
+    bytes[40] = 0;
+    bytes[41] = 1;
+    bytes.extend([127, 0, 0, 1, 127, 0, 0, 2]);
+    let Ok(Raw::QueueDrop(it)) = event(&bytes, HZ) else {
+        panic!("not a drop");
+    };
+    assert_eq!((it.queue, it.outcome), (Queue::Syn, DropOutcome::Cookie));
+    assert_eq!((it.depth, it.limit), (1235, 5));
+    bytes[41] = 2;
+    let wrong = DecodeError::Value { kind: 8, value: 2 };
+    assert_eq!(event(&bytes, HZ), Err(wrong));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::SocketKey;
 use crate::tcp::{Shutdown, TcpState};
-use crate::units::{Fd, MonoNs, Pid, Tid};
+use crate::units::{Fd, MonoNs, Pid, SockId, Tid};
 
 /// In whose context the kernel was when it reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +80,9 @@ pub struct Transition {
     pub unacked: Option<u32>,
     /// How the connection was used: from ESTABLISHED to FIN_WAIT1 only.
     pub usage: Option<Usage>,
+    /// The listener in whose accept queue the child lies, where it was seen entering it: with a
+    /// probe of `inet_csk_reqsk_queue_add`, at SYN_RECV to ESTABLISHED.
+    pub listener: Option<SockId>,
 }
 
 impl Transition {
@@ -187,7 +190,7 @@ pub enum ResetDirection {
 pub struct Reset {
     /// When.
     pub at: MonoNs,
-    /// The socket, or [`SockId`](crate::units::SockId) 0 when none matched.
+    /// The socket, or [`SockId`] 0 when none matched.
     pub key: SocketKey,
     /// Which way.
     pub direction: ResetDirection,

@@ -152,6 +152,7 @@ impl World {
         }
         let id = x.key.sock;
         slot.socket.unread = x.unread.or(slot.socket.unread);
+        slot.socket.listener = x.listener.or(slot.socket.listener);
         slot.timeline.push(
             x.at,
             Moment::Transition {

@@ -163,6 +163,7 @@ impl Script {
             unread: None,
             unacked: None,
             usage: None,
+            listener: None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! `accept_queue_overflow` and `syn_queue_overflow`: who listens, why the queue is full, and how
 //! many of the kernel's drops that explains.
 
+use std::ops::RangeInclusive;
 use std::thread;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tcptrace_lab::agent::Agent;
 use tcptrace_lab::client::knock;
 use tcptrace_lab::netns::{Netns, TwoHosts};
 use tcptrace_lab::patient::Patient;
-use tcptrace_lab::recording::Finding;
+use tcptrace_lab::recording::{Finding, Recording};
 
 const SOON: Duration = Duration::from_secs(30);
 /// Counters are read once a second; until the next reading has been judged.
@@ -78,7 +79,30 @@ fn accept_queue(patient: &str, order: Order, cause: &str) -> Result<()> {
         (kernel / 2..=kernel).contains(&mine),
         "one listener explains the drops of its namespace: {finding:?}"
     );
+    exact(&recording, finding, "accept", mine, earlier..=overflows);
     Ok(())
+}
+
+/// Where each drop is seen as it happens, they are as many as the kernel counted, no more and no
+/// less; elsewhere the finding says how sure it is.
+fn exact(
+    recording: &Recording,
+    finding: &Finding,
+    queue: &str,
+    mine: u64,
+    kernel: RangeInclusive<u64>,
+) {
+    let seen = recording
+        .of_type("queue_drop")
+        .filter(|line| line["queue"] == queue)
+        .count() as u64;
+    if recording.sees_queue_drops() {
+        assert!(kernel.contains(&mine), "{mine} of {kernel:?}: {finding:?}");
+        assert_eq!(seen, mine, "{finding:?}");
+        assert_eq!(finding.0["confidence"], "exact", "{finding:?}");
+    } else {
+        assert_eq!(seen, 0, "{finding:?}");
+    }
 }
 
 #[test]
@@ -152,6 +176,8 @@ fn syn_queue(cookies: u32, order: Order, counter: &str) -> Result<()> {
         0,
         "{finding:?}"
     );
+    let mine = finding.evidence(mine).as_u64().unwrap_or(0);
+    exact(&recording, finding, "syn", mine, earlier..=overflows);
     Ok(())
 }
 

@@ -16,6 +16,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use tcptrace_core::settings::{SetError, Settings};
 
+use crate::kernel::TierChoice;
+
 /// Says which TCP connections of this host are in trouble, who owns them, why, and what to do.
 #[derive(Debug, Parser)]
 #[command(name = "tcptrace", version, about, long_about = None, after_help = EXAMPLES)]
@@ -89,6 +91,9 @@ struct KernelArgs {
     /// call of the host about 45 ns, and leaves acceptors to descriptor scans
     #[arg(long)]
     no_accept_syscalls: bool,
+    /// Probe functions in this way only, instead of the best that loads; for testing
+    #[arg(long, value_enum, value_name = "TIER")]
+    tier: Option<TierChoice>,
 }
 
 /// Parses a ring size and rounds it up to what the kernel takes.

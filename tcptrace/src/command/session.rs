@@ -68,6 +68,8 @@ pub(super) fn open(
             ring_bytes: kernel.ring_size,
             filter: in_kernel,
             accept_syscalls: !kernel.no_accept_syscalls,
+            tier: kernel.tier,
+            ..ProbeOptions::default()
         },
     };
     take_precedence();
@@ -136,7 +138,7 @@ fn header(kernel: &Kernel, settings: &Settings, gate: &Gate) -> Result<Header, F
             .map(|probe| Probe {
                 name: probe.name.to_owned(),
                 hook: Some(probe.hook.to_owned()),
-                tier: Some(probe.tier.to_owned()),
+                tier: Some(probe.tier.name().to_owned()),
                 attached: probe.state == ProbeState::Attached,
                 reason: match &probe.state {
                     ProbeState::Attached => None,
@@ -168,7 +170,7 @@ pub(super) fn header_facts(host: &HostFacts, recording: Option<String>) -> Heade
         .filter(attached)
         .find(|probe| probe.name.starts_with("accept"))
         .map_or("accept untraced".to_owned(), |probe| {
-            format!("accept by {}", probe.tier)
+            format!("accept by {}", probe.tier.name())
         });
     HeaderFacts {
         host: host.hostname.clone(),

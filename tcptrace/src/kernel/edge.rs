@@ -6,7 +6,8 @@ use std::sync::Arc;
 use tcptrace_common::record::Kind;
 use tcptrace_core::decode::{Raw, RawReset};
 use tcptrace_core::input::{
-    Accept, Context, Destroy, Input, Reset, Retransmit, SocketKey, SynackRetransmit, Transition,
+    Accept, Context, Destroy, Input, QueueDrop, Reset, Retransmit, SocketKey, SynackRetransmit,
+    Transition,
 };
 use tcptrace_core::tcp::TcpState;
 use tcptrace_core::units::{MonoNs, NetnsId, Pid, Tid};
@@ -65,6 +66,9 @@ impl Edge {
                     unread: raw.unread,
                     unacked: raw.unacked,
                     usage: raw.usage,
+                    listener: raw
+                        .listener
+                        .and_then(|address| self.identities.living(address)),
                 }));
                 return raw.understudy.then_some(Kind::Transition);
             }
@@ -108,6 +112,19 @@ impl Edge {
                         attempt: raw.attempt,
                         acked: raw.acked,
                         defer_accept: raw.defer_accept,
+                    }));
+                }
+            }
+            Raw::QueueDrop(raw) => {
+                let step = self.identities.on_listener(&raw.key, raw.at);
+                if let Some(key) = self.begin(step, raw.at, None, sink) {
+                    sink.push(Input::QueueDrop(QueueDrop {
+                        at: raw.at,
+                        key,
+                        queue: raw.queue,
+                        outcome: raw.outcome,
+                        depth: raw.depth,
+                        limit: raw.limit,
                     }));
                 }
             }
@@ -236,6 +253,7 @@ mod tests {
             unread: None,
             unacked: None,
             usage: None,
+            listener: None,
             understudy: false,
         })
     }

@@ -61,6 +61,8 @@ pub(crate) struct Processes {
     exits: VecDeque<(Pid, MonoNs)>,
     /// Names in exit records that were read from the ring and not yet handled.
     foreseen: FxHashMap<Pid, Arc<ProcessInfo>>,
+    /// Read a moment ago, for the fact that is about to be handled.
+    fresh: Option<ProcessInfo>,
 }
 
 #[derive(Debug)]
@@ -127,13 +129,15 @@ impl Processes {
         }
     }
 
-    /// Whether nothing is known of a process that is gone already. Its exit record was written
-    /// before it could be reaped, so it is in the ring by now.
-    pub(crate) fn is_gone_unnamed(&self, pid: Pid) -> bool {
-        !self.blind
-            && !self.known.contains_key(&pid)
-            && !self.foreseen.contains_key(&pid)
-            && !std::path::Path::new(&format!("/proc/{}", pid.0)).exists()
+    /// Whether nothing is known of a process that a fact at `at` names, as it is gone already. Its
+    /// exit record was written before it could be reaped, so it is in the ring by now. What can be
+    /// read is kept for that fact: the process may be gone a moment later.
+    pub(crate) fn is_gone_unnamed(&mut self, pid: Pid, at: MonoNs) -> bool {
+        if self.blind || self.known.contains_key(&pid) || self.foreseen.contains_key(&pid) {
+            return false;
+        }
+        self.fresh = read(pid, at);
+        self.fresh.is_none()
     }
 
     /// This exit record is among those about to be handled.
@@ -199,7 +203,10 @@ impl Processes {
                 Some(Arc::clone(info))
             }
             _ if self.blind => self.foreseen.get(&pid).cloned(),
-            _ => read(pid, at)
+            _ => self
+                .fresh
+                .take_if(|fresh| fresh.pid == pid)
+                .or_else(|| read(pid, at))
                 .map(Arc::new)
                 .or_else(|| self.foreseen.get(&pid).cloned()),
         };
@@ -461,10 +468,14 @@ mod tests {
             .spawn()
             .unwrap();
         let pid = Pid(child.id());
+        let comm = format!("/proc/{}/comm", pid.0);
+        // On a slow machine the child may not have become `sh` yet.
+        while fs::read_to_string(&comm).unwrap() != "sh\n" {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let at = clock::now();
         processes.meet(pid, at, Occasion::Opening, &mut sink);
         drop(child.stdin.take());
-        let comm = format!("/proc/{}/comm", pid.0);
         while fs::read_to_string(&comm).unwrap() != "sleep\n" {
             std::thread::sleep(Duration::from_millis(5));
         }

@@ -261,6 +261,7 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
                 unread: Some(1),
                 unacked: Some(0),
                 usage: None,
+                listener: None,
             }),
             Annotation {
                 in_state: Some(Duration::from_millis(7)),
@@ -318,6 +319,7 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
                     segments_in: 3,
                     segments_out: 4,
                 }),
+                listener: Some(SockId(1)),
             }),
             Annotation {
                 in_state: Some(Duration::from_millis(5990)),

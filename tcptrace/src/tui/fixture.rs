@@ -200,6 +200,7 @@ impl Story {
             unread: None,
             unacked: None,
             usage: None,
+            listener: None,
         }));
     }
 

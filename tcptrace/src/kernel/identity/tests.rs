@@ -108,6 +108,7 @@ fn run(identities: &mut Identities, line: &str) -> String {
                 unread: None,
                 unacked: None,
                 usage: None,
+                listener: None,
                 understudy: what == "understudy",
             }))
         }
@@ -146,6 +147,7 @@ fn row(key: RawKey, at: MonoNs, state: TcpState) -> RawRow {
         syn_depth: None,
         drops: None,
         cut: false,
+        orphan_fin_wait2: false,
     }
 }
 

@@ -49,6 +49,7 @@ socket_line!(TransitionLine {
     unread: Option<u32>,
     unacked: Option<u32>,
     usage: Option<UsageFields>,
+    listener: Option<super::SockText>,
 });
 
 socket_line!(AcceptLine {
@@ -182,6 +183,7 @@ impl From<TransitionLine> for Input {
             unread: line.unread,
             unacked: line.unacked,
             usage: line.usage.map(Usage::from),
+            listener: line.listener.map(|text| text.0),
         })
     }
 }

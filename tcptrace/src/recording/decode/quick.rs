@@ -113,6 +113,11 @@ fn transition(line: &mut Cursor<'_>, at: MonoNs, key: SocketKey) -> Option<Input
         unread: line.known(br#","unread":"#)?,
         unacked: line.known(br#","unacked":"#)?,
         usage: usage(line)?,
+        listener: if line.sees(br#","listener":""#) {
+            Some(line.parsed()?)
+        } else {
+            None
+        },
     }))
 }
 

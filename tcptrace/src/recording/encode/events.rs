@@ -28,6 +28,7 @@ pub(super) fn transition(line: &mut Object<'_>, transition: &Transition, annotat
         unread,
         unacked,
         usage,
+        listener,
     } = transition;
     line.word("from", from.name());
     line.word("to", to.name());
@@ -61,6 +62,9 @@ pub(super) fn transition(line: &mut Object<'_>, transition: &Transition, annotat
             usage.number("segments_in", *segments_in);
             usage.number("segments_out", *segments_out);
         });
+    }
+    if let Some(listener) = listener {
+        line.base36("listener", listener.0);
     }
 }
 
