@@ -72,6 +72,7 @@ const EPOLL: Need = Optional("epoll registrations");
 const SYNACK: Need = Optional("SYN-ACK retransmits");
 const ACCEPT: Need = Optional("accept by system call");
 const FILES: Need = Optional("file references");
+const WAITER: Need = Optional("who waited at a FIN");
 const IPV6: Need = Optional("IPv6");
 
 layout! {
@@ -151,6 +152,7 @@ layout! {
     wait_head: Offset "wait_queue_head" "head" EPOLL;
     wait_func: Offset "wait_queue_entry" "func" PEEK;
     wait_entry: Offset "wait_queue_entry" "entry" PEEK;
+    wait_private: Offset "wait_queue_entry" "private" WAITER;
     list_next: Offset "list_head" "next" PEEK;
     list_prev: Offset "list_head" "prev" PEEK;
     eppoll_base: Offset "eppoll_entry" "base" EPOLL;
@@ -168,6 +170,8 @@ layout! {
     accept_args: Fact "" "inet_csk_accept" Optional("accept by function");
     /// 1 when the kernel has `bpf_get_current_task_btf` (Linux 5.11 on).
     has_task_btf: Fact "" "bpf_get_current_task_btf" Mandatory;
+    /// 1 when programs may read any kernel memory: not under lockdown for confidentiality.
+    may_probe: Fact "" "bpf_probe_read_kernel" Mandatory;
     sys_exit_ret: Offset "syscall_trace_exit" "ret" ACCEPT;
 }
 

@@ -84,6 +84,10 @@ pub mod flag {
     pub const RECEIVED: u16 = 1 << 11;
     /// A row: the walk of this listener's accept queue was cut off.
     pub const CUT: u16 = 1 << 12;
+    /// A change to CLOSE_WAIT, without [`OWNED`]: instead of a task, [`super::TransitionBody::tid`]
+    /// is the lower half of the function of the wait queue's first entry (0: nobody waits), and
+    /// [`super::Head::pid`] the process of that entry's task, where the function is one of a task.
+    pub const WAITER: u16 = 1 << 15;
 }
 
 /// The first 32 bytes of every record about a socket.

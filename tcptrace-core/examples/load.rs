@@ -50,6 +50,7 @@ fn change(at: u64, sock: u64, from: TcpState, to: TcpState) -> Input {
         file_refs: None,
         unread: Some(1),
         unacked: Some(0),
+        waiter: None,
     })
 }
 

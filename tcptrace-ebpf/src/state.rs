@@ -9,7 +9,7 @@ use aya_ebpf::programs::BtfTracePointContext;
 use tcptrace_common::record::{Kind, TransitionBody, flag};
 
 use crate::emit::{self, About};
-use crate::layout::{Memory, Plain, Probe, at};
+use crate::layout::{Memory, Plain, Probe, at, has};
 use crate::sock::{self, File};
 
 /// A state change, as the two programs compare it.
@@ -59,6 +59,10 @@ pub(crate) fn report(ctx: &BtfTracePointContext, more: u16) {
     let file = File::of::<Plain>(tp);
     let caller = Caller::of(tp);
     let word = |offset| Plain::get::<u32>(tp, offset);
+    let mut caller = caller;
+    if to == CLOSE_WAIT && caller.flags == 0 && at!(may_probe) == 1 && has!(wait_private) {
+        caller = Caller::waiting(tp);
+    }
     let about = About {
         sock: sk as u64,
         file_refs: file.references(),
@@ -84,9 +88,34 @@ pub(crate) struct Caller {
     pub(crate) tid: u32,
 }
 
+/// The peer's FIN has arrived.
+const CLOSE_WAIT: i32 = 8;
+
 const PF_EXITING: u32 = 4;
 
 impl Caller {
+    /// In softirq nobody is at work, but who waits on the socket when its FIN arrives tells later
+    /// whether that process still holds it. The first entry is enough: a second blocked process is
+    /// a second holder.
+    #[inline(always)]
+    fn waiting(tp: *const u8) -> Self {
+        let queue = Probe::get::<*const u8>(tp, at!(sk_wq));
+        let head = queue.wrapping_add(at!(wq_wait_head));
+        let node = Probe::get::<*const u8>(head, at!(list_next));
+        let mut waiter = Self {
+            flags: flag::WAITER,
+            pid: 0,
+            tid: 0,
+        };
+        if node != head {
+            let entry = node.wrapping_sub(at!(wait_entry));
+            let task = Probe::get::<*const u8>(entry, at!(wait_private));
+            waiter.tid = Probe::get::<u64>(entry, at!(wait_func)) as u32;
+            waiter.pid = Probe::get::<u32>(task, at!(task_tgid));
+        }
+        waiter
+    }
+
     /// `sk_lock.owned` is set while a task holds the socket: then the current task is at work. Else a
     /// softirq or timer is, and whoever it interrupted has nothing to do with it.
     #[inline(always)]

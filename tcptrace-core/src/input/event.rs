@@ -34,6 +34,19 @@ impl Context {
     }
 }
 
+/// Who waited on a socket first when the peer's FIN arrived: the first entry of its wait queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FinWaiter {
+    /// Nobody: the wait queue was empty.
+    Nobody,
+    /// An epoll registration, which holds no reference to the file.
+    Epoll,
+    /// A thread of this process, blocked in a read or write: it held the descriptor.
+    Blocked(Pid),
+    /// Poll, select, io_uring or a kernel user: each holds a reference to the file.
+    Other,
+}
+
 /// A state change, reported by `sock:inet_sock_set_state` before the kernel stores the new state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transition {
@@ -66,6 +79,8 @@ pub struct Transition {
     pub unread: Option<u32>,
     /// `write_seq - snd_una`: what the peer has not acknowledged; a FIN counts 1.
     pub unacked: Option<u32>,
+    /// Who waited, of a change to CLOSE_WAIT that softirq made; else unknown.
+    pub waiter: Option<FinWaiter>,
 }
 
 impl Transition {

@@ -162,6 +162,7 @@ impl Script {
             file_refs: None,
             unread: None,
             unacked: None,
+            waiter: None,
         }
     }
 
@@ -259,6 +260,13 @@ impl Script {
             "fin" => {
                 let mut t = self.change(at, args[0], TcpState::CloseWait, Context::Interrupt);
                 t.unread = Some(a.number("unread").unwrap_or(1));
+                t.file_refs = a.number("refs");
+                t.waiter = a.value("waiter").map(|who| match who {
+                    "nobody" => FinWaiter::Nobody,
+                    "epoll" => FinWaiter::Epoll,
+                    "other" => FinWaiter::Other,
+                    pid => FinWaiter::Blocked(Pid(pid.parse().unwrap())),
+                });
                 inputs.push(Input::Transition(t));
             }
             "close" | "shutdown" => {
@@ -302,6 +310,7 @@ impl Script {
                     holder: a.number("pid").map(|pid| Holder {
                         pid: Pid(pid),
                         fd: Fd(5),
+                        cloexec: None,
                     }),
                     listener: a.value("listener").map(|l| self.get(l).key.sock),
                     has_socket: !a.has("queued"),
@@ -470,6 +479,7 @@ impl Script {
                     .map(|pid| Holder {
                         pid: Pid(pid.parse().unwrap()),
                         fd: Fd(9),
+                        cloexec: None,
                     })
                     .collect(),
             }),
@@ -482,7 +492,14 @@ impl Script {
                     wait_channel: None,
                 }]
             } else {
-                Vec::new()
+                let tids = 7..7 + a.number("threads").unwrap_or(0);
+                tids.map(|tid| ThreadState {
+                    pid: Pid(7),
+                    tid: Tid(tid),
+                    state: 'S',
+                    wait_channel: None,
+                })
+                .collect()
             },
         }));
     }
@@ -497,7 +514,16 @@ pub(crate) fn tick(at: MonoNs) -> Input {
 
 /// Gives facts to a new engine, with a tick every `every` besides those of the script.
 pub(crate) fn play(inputs: &[Input], every: Option<Duration>) -> (Engine, Played) {
-    let mut engine = Engine::new(Settings::default());
+    play_with(inputs, every, Settings::default())
+}
+
+/// The same with other thresholds.
+pub(crate) fn play_with(
+    inputs: &[Input],
+    every: Option<Duration>,
+    settings: Settings,
+) -> (Engine, Played) {
+    let mut engine = Engine::new(settings);
     let mut outcome = Outcome::default();
     let mut played = Played::default();
     let mut apply = |engine: &mut Engine, input: &Input| {

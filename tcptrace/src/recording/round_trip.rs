@@ -83,7 +83,7 @@ fn level() -> impl Strategy<Value = QueueLevel> {
 }
 
 fn holder() -> impl Strategy<Value = Holder> {
-    (pid(), fd()).prop_map(|(pid, fd)| Holder { pid, fd })
+    (pid(), fd(), any::<Option<bool>>()).prop_map(|(pid, fd, cloexec)| Holder { pid, fd, cloexec })
 }
 
 fn context() -> impl Strategy<Value = Context> {
@@ -124,11 +124,23 @@ fn thread() -> impl Strategy<Value = ThreadState> {
     })
 }
 
+fn fin_waiter() -> impl Strategy<Value = FinWaiter> {
+    prop_oneof![
+        Just(FinWaiter::Nobody),
+        Just(FinWaiter::Epoll),
+        Just(FinWaiter::Other),
+        pid().prop_map(FinWaiter::Blocked),
+    ]
+}
+
 fn transition() -> impl Strategy<Value = Input> {
     let bits = any::<(Option<u16>, u8, bool, bool, bool, bool)>();
-    let amounts = any::<(Option<u32>, Option<u32>, Option<u32>)>();
+    let amounts = (
+        any::<(Option<u32>, Option<u32>, Option<u32>)>(),
+        of(fin_waiter()),
+    );
     (at(), key(), state(), state(), context(), bits, amounts).prop_map(
-        |(at, key, from, to, context, bits, (file_refs, unread, unacked))| {
+        |(at, key, from, to, context, bits, ((file_refs, unread, unacked), waiter))| {
             let (error, shutdown, peer_fin, dead, has_socket, file_released) = bits;
             Input::Transition(Transition {
                 at,
@@ -145,6 +157,7 @@ fn transition() -> impl Strategy<Value = Input> {
                 file_refs,
                 unread,
                 unacked,
+                waiter,
             })
         },
     )

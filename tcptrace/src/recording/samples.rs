@@ -138,6 +138,7 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
     let holder = Holder {
         pid: Pid(812),
         fd: Fd(9),
+        cloexec: None,
     };
     vec![
         (
@@ -180,6 +181,7 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
                 holder: Some(Holder {
                     pid: Pid(812),
                     fd: Fd(4),
+                    cloexec: None,
                 }),
                 listener: None,
                 has_socket: true,
@@ -252,6 +254,7 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
                 file_refs: None,
                 unread: Some(1),
                 unacked: Some(0),
+                waiter: None,
             }),
             Annotation {
                 in_state: Some(Duration::from_millis(7)),
@@ -303,6 +306,7 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
                 file_refs: None,
                 unread: Some(0),
                 unacked: Some(1),
+                waiter: None,
             }),
             Annotation {
                 in_state: Some(Duration::from_millis(5990)),
@@ -487,6 +491,7 @@ fn evidence() -> Vec<Evidence> {
             holders: vec![Holder {
                 pid: Pid(812),
                 fd: Fd(9),
+                cloexec: None,
             }],
             holders_complete: true,
             threads: vec![ThreadState {
@@ -499,10 +504,14 @@ fn evidence() -> Vec<Evidence> {
             last_accept: Some(at(3)),
             oldest_age: Duration::from_secs(5),
             age_is_lower_bound: false,
+            last_acceptor: Some(Pid(812)),
+            acceptor_lives: Some(true),
             descriptors: Some((900, 1024)),
+            exhausted_in: Some(Duration::from_secs(1800)),
         }),
         Evidence::AcceptQueue(AcceptQueueEvidence {
             listener: listening(),
+            seen_full: true,
             depth: 129,
             limit: 128,
             somaxconn: Some(4096),
@@ -518,6 +527,7 @@ fn evidence() -> Vec<Evidence> {
         }),
         Evidence::SynQueue(SynQueueEvidence {
             listener: listening(),
+            seen_full: true,
             depth: 129,
             limit: 128,
             dropped: 40,

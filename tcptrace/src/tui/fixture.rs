@@ -162,6 +162,7 @@ impl Story {
             holder: (pid != 0).then_some(Holder {
                 pid: Pid(pid),
                 fd: Fd(10),
+                cloexec: None,
             }),
             listener: None,
             has_socket: pid != 0,
@@ -197,6 +198,7 @@ impl Story {
             file_refs: None,
             unread: None,
             unacked: None,
+            waiter: None,
         }));
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::book::Subject;
 use crate::finding::{Cause, Confidence, Owner};
-use crate::input::{Inspection, Waiters};
+use crate::input::{FinWaiter, Inspection, Waiters};
 use crate::settings::Settings;
 use crate::units::{MonoNs, Pid};
 
@@ -105,6 +105,8 @@ pub(super) struct AtFin {
     pub(super) unread: Option<u32>,
     /// References to the descriptor's file.
     pub(super) file_refs: Option<u32>,
+    /// Who waited first.
+    pub(super) waiter: Option<FinWaiter>,
 }
 
 /// A socket that stays in CLOSE_WAIT.
@@ -131,6 +133,10 @@ pub(super) struct Suspect {
     /// Its only holder has one thread, which holds no reference by a call that it is blocked in.
     lone_thread: bool,
     pub(super) held: Held,
+    /// The scan that told `held` looked at every process.
+    scanned: bool,
+    /// The last judgement: its application still sends.
+    pub(super) in_use: bool,
     pub(super) verdict: Option<Verdict>,
     pub(super) subject: Option<Subject>,
     pub(super) owner: Option<Pid>,
@@ -160,6 +166,8 @@ impl Suspect {
             file_refs_dropped: false,
             lone_thread: false,
             held: Held::Unknown,
+            scanned: false,
+            in_use: false,
             verdict: None,
             subject: None,
             owner: None,
@@ -257,6 +265,7 @@ impl Suspect {
             self.lone_thread = x.threads.len() == 1;
         }
         if let Some(scan) = &x.holders {
+            self.scanned = scan.complete;
             let mut pids = scan.holders.iter().map(|h| h.pid);
             self.held = match pids.next() {
                 None if scan.complete && x.has_socket => Held::Nobody,
@@ -298,9 +307,7 @@ impl Suspect {
         if at < self.deadline(settings) {
             return Answer::TooEarly;
         }
-        if self.held == Held::Nobody {
-            return at_most(exact(Cause::NoHolder), lost);
-        }
+        // Before the holders: a subflow of MPTCP has none of its own, its connection has.
         if peek.special_reader {
             return Answer::Guilty(Verdict {
                 cause: None,
@@ -310,6 +317,9 @@ impl Suspect {
                      not tell what the application saw",
                 ),
             });
+        }
+        if self.held == Held::Nobody {
+            return at_most(exact(Cause::NoHolder), lost);
         }
         let quiet_by =
             MonoNs(self.entered.0.max(at.minus(window).0)).plus(AFTERMATH.min(window / 2));
@@ -350,17 +360,36 @@ impl Suspect {
         }
     }
 
+    /// Whether a copy of the descriptor was closed since the FIN, by the count of references: less
+    /// what threads held while they were blocked on it.
+    fn fewer_than_at_fin(&self) -> bool {
+        let (Some(then), Some(now)) = (self.at_fin.file_refs, self.file_refs) else {
+            return false;
+        };
+        match self.at_fin.waiter {
+            // Neither holds a reference: what is gone is a copy.
+            Some(FinWaiter::Nobody | FinWaiter::Epoll) => now < then,
+            // A call of the one that waited held one, if its process has several threads.
+            _ if !self.lone_thread => now + 1 < then,
+            _ => now < then,
+        }
+    }
+
     fn read_to_the_end(&self) -> Answer {
-        let fewer_than_at_fin = matches!(
-            (self.at_fin.file_refs, self.file_refs),
-            (Some(then), Some(now)) if now < then
-        );
         match (self.held, self.at_fin.unread) {
             (Held::Several, _) => exact(Cause::SharedFd),
-            (Held::One(_), _) if fewer_than_at_fin && self.lone_thread => likely(
+            // The kernel saw a process blocked in a read of it, which no longer holds it.
+            (Held::One(holder), _) if matches!(self.at_fin.waiter, Some(FinWaiter::Blocked(pid)) if pid != holder) => {
+                if self.scanned {
+                    exact(Cause::SharedFd)
+                } else {
+                    likely(Cause::SharedFd, "not every process was scanned for holders")
+                }
+            }
+            (Held::One(_), _) if self.fewer_than_at_fin() => likely(
                 Cause::SharedFd,
-                "its file had more references when the FIN arrived than now, and its holder has \
-                 no second thread: a copy of the descriptor was closed, another lives",
+                "its file had more references when the FIN arrived than now, beyond those of \
+                 threads that waited on it: a copy of the descriptor was closed, another lives",
             ),
             _ if self.file_refs_dropped => likely(
                 Cause::SharedFd,

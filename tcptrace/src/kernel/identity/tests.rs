@@ -107,6 +107,7 @@ fn run(identities: &mut Identities, line: &str) -> String {
                 file_refs: None,
                 unread: None,
                 unacked: None,
+                waiter: None,
                 understudy: what == "understudy",
             }))
         }

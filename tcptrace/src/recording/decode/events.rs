@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use tcptrace_core::Input;
 use tcptrace_core::input::{
-    Accept, Context, Destroy, DropOutcome, Queue, QueueDrop, Reset, ResetDirection, Retransmit,
-    RetransmitReason, SynackRetransmit, Transition,
+    Accept, Context, Destroy, DropOutcome, FinWaiter, Queue, QueueDrop, Reset, ResetDirection,
+    Retransmit, RetransmitReason, SynackRetransmit, Transition,
 };
 use tcptrace_core::tcp::{Shutdown, TcpState};
 use tcptrace_core::units::{Fd, Pid, Tid};
@@ -48,6 +48,8 @@ socket_line!(TransitionLine {
     file_refs: Option<u32>,
     unread: Option<u32>,
     unacked: Option<u32>,
+    waiter_pid: Option<Pid>,
+    waiter: Option<Waiter>,
 });
 
 socket_line!(AcceptLine {
@@ -106,6 +108,25 @@ fn context(task: Option<Task>) -> Context {
     })
 }
 
+/// [`FinWaiter`] less the process, whose number says what it is.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Waiter {
+    Nobody,
+    Epoll,
+    Other,
+}
+
+impl From<Waiter> for FinWaiter {
+    fn from(waiter: Waiter) -> Self {
+        match waiter {
+            Waiter::Nobody => Self::Nobody,
+            Waiter::Epoll => Self::Epoll,
+            Waiter::Other => Self::Other,
+        }
+    }
+}
+
 /// A TCP flag of a repeated segment.
 #[derive(Clone, Copy, PartialEq, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -162,6 +183,7 @@ impl From<TransitionLine> for Input {
             file_refs: line.file_refs,
             unread: line.unread,
             unacked: line.unacked,
+            waiter: (line.waiter_pid.map(FinWaiter::Blocked)).or(line.waiter.map(FinWaiter::from)),
         })
     }
 }

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use tcptrace_core::Input;
-use tcptrace_core::input::{Accept, Context, Destroy, SocketKey, Transition};
+use tcptrace_core::input::{Accept, Context, Destroy, FinWaiter, SocketKey, Transition};
 use tcptrace_core::tcp::{Endpoint, Shutdown, TcpState};
 use tcptrace_core::units::{Fd, MonoNs, NetnsId, Pid, Port, SockId, Tid};
 
@@ -110,6 +110,22 @@ fn transition(line: &mut Cursor<'_>, at: MonoNs, key: SocketKey) -> Option<Input
         file_refs: line.known(br#","file_refs":"#)?,
         unread: line.known(br#","unread":"#)?,
         unacked: line.known(br#","unacked":"#)?,
+        waiter: waiter(line)?,
+    }))
+}
+
+fn waiter(line: &mut Cursor<'_>) -> Option<Option<FinWaiter>> {
+    if let Some(pid) = line.known(br#","waiter_pid":"#)? {
+        return Some(Some(FinWaiter::Blocked(Pid(pid))));
+    }
+    if !line.sees(br#","waiter":""#) {
+        return Some(None);
+    }
+    Some(Some(match line.word()? {
+        b"nobody" => FinWaiter::Nobody,
+        b"epoll" => FinWaiter::Epoll,
+        b"other" => FinWaiter::Other,
+        _ => return None,
     }))
 }
 

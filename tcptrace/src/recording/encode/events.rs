@@ -2,7 +2,7 @@
 
 use tcptrace_core::engine::Annotation;
 use tcptrace_core::input::{
-    Accept, Context, DropOutcome, Queue, QueueDrop, Reset, ResetDirection, Retransmit,
+    Accept, Context, DropOutcome, FinWaiter, Queue, QueueDrop, Reset, ResetDirection, Retransmit,
     RetransmitReason, SynackRetransmit, Transition,
 };
 
@@ -26,6 +26,7 @@ pub(super) fn transition(line: &mut Object<'_>, transition: &Transition, annotat
         file_refs,
         unread,
         unacked,
+        waiter,
     } = transition;
     line.word("from", from.name());
     line.word("to", to.name());
@@ -45,6 +46,17 @@ pub(super) fn transition(line: &mut Object<'_>, transition: &Transition, annotat
     line.known("file_refs", *file_refs);
     line.known("unread", *unread);
     line.known("unacked", *unacked);
+    let waiter = match waiter {
+        None => return,
+        Some(FinWaiter::Nobody) => "nobody",
+        Some(FinWaiter::Epoll) => "epoll",
+        Some(FinWaiter::Other) => "other",
+        Some(FinWaiter::Blocked(pid)) => {
+            line.number("waiter_pid", pid.0);
+            return;
+        }
+    };
+    line.word("waiter", waiter);
 }
 
 pub(super) fn accept(line: &mut Object<'_>, accept: &Accept) {
