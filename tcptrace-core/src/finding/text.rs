@@ -113,6 +113,16 @@ impl Finding {
     }
 
     fn accept_queue_advice(&self, e: &AcceptQueueEvidence) -> String {
+        let abort = match e.abort_on_overflow {
+            Some(true) => {
+                "; net.ipv4.tcp_abort_on_overflow is 1: clients are reset instead of trying again"
+            }
+            _ => "",
+        };
+        format!("{}{abort}", self.accept_queue_remedy(e))
+    }
+
+    fn accept_queue_remedy(&self, e: &AcceptQueueEvidence) -> String {
         let backlog = match e.somaxconn {
             Some(max) if e.limit >= max => format!(
                 "raise net.core.somaxconn ({max}), then the backlog of listen ({})",
