@@ -2,10 +2,10 @@
 //! that knock without waiting for an answer.
 
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect as connect_socket, socket,
@@ -23,25 +23,6 @@ pub fn connect(netns: &Netns, server: SocketAddr, count: usize) -> Result<Vec<Tc
             .map(|_| {
                 TcpStream::connect_timeout(&server, PATIENCE)
                     .with_context(|| format!("cannot connect to the patient at {server}"))
-            })
-            .collect()
-    })
-}
-
-/// `count` established MPTCP connections, over IPv4: plain TCP ones would be served as such.
-pub fn connect_by_mptcp(netns: &Netns, server: SocketAddr, count: usize) -> Result<Vec<OwnedFd>> {
-    netns.inside(|| {
-        (0..count)
-            .map(|_| {
-                // SAFETY: a plain system call, whose result is checked and ours.
-                let fd = unsafe {
-                    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
-                    let fd = libc::socket(libc::AF_INET, kind, libc::IPPROTO_MPTCP);
-                    ensure!(fd >= 0, "no MPTCP: {}", std::io::Error::last_os_error());
-                    OwnedFd::from_raw_fd(fd)
-                };
-                connect_socket(fd.as_raw_fd(), &SockaddrStorage::from(server))?;
-                Ok(fd)
             })
             .collect()
     })

@@ -94,7 +94,8 @@ fn clean_load_yields_no_finding_above_info() -> Result<()> {
     programs.push(("nginx", Program::start(&netns, "nginx", &nginx)?));
     let redis = format!("--port 6379 --bind 127.0.0.1 --appendonly no --dir {path}");
     programs.push(("redis", Program::start(&netns, "redis-server", &redis)?));
-    let half_closer = Patient::start(&netns, "half-close")?;
+    let alive = format!("half-close --seconds {}", seconds + 120);
+    let half_closer = Patient::start(&netns, &alive)?;
     await_port(&netns, 8080)?;
     await_port(&netns, 6379)?;
 

@@ -7,7 +7,7 @@ use std::{io, thread};
 
 use anyhow::Result;
 use tcptrace_lab::agent::Agent;
-use tcptrace_lab::client::{connect, connect_by_mptcp};
+use tcptrace_lab::client::connect;
 use tcptrace_lab::netns::Netns;
 use tcptrace_lab::patient::Patient;
 use tcptrace_lab::recording::Finding;
@@ -294,21 +294,23 @@ fn descriptor_passing_is_no_leak() -> Result<()> {
 }
 
 #[test]
-fn what_mptcp_reads_cannot_be_told() -> Result<()> {
+fn what_a_sockmap_reads_cannot_be_told() -> Result<()> {
     let netns = Netns::new()?;
     let agent = Agent::record(&format!("--close-wait-after 2s --netns {}", netns.inode()))?;
-    let patient = Patient::start(&netns, "mptcp")?;
-    let clients = connect_by_mptcp(&netns, patient.address(), 3)?;
+    let patient = Patient::start(&netns, "sockmap")?;
+    let clients = connect(&netns, patient.address(), 3)?;
     thread::sleep(Duration::from_millis(300));
     drop(clients);
-    agent.await_finding("the subflows", SOON, |finding| finding.count() == 3)?;
+    agent.await_finding("what the sockmap reads", SOON, |finding| {
+        finding.count() == 3
+    })?;
     let recording = agent.finish()?;
     let findings = recording.findings_on(patient.port());
     assert_eq!(findings.len(), 1, "{findings:#?}");
     assert_eq!(findings[0].name(), "close_wait_leak");
     assert_eq!(findings[0].confidence(), "unknown");
     let reason = findings[0].evidence("inference").to_string();
-    assert!(reason.contains("MPTCP"), "{reason}");
+    assert!(reason.contains("sockmap"), "{reason}");
     assert_eq!(findings[0].pid(), Some(u64::from(patient.pid())));
     Ok(())
 }

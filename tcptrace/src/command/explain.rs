@@ -283,9 +283,11 @@ mod tests {
                 let text = explain(Topic::Cause(*kind, *cause)).unwrap();
                 assert!(text.contains(cause.name()), "{kind}/{cause}");
             }
-            for (fence, number) in [("```", page.matches("```").count())] {
-                assert_eq!(number % 2, 0, "{kind}: unpaired {fence}");
-            }
+            assert_eq!(
+                page.matches("```").count() % 2,
+                0,
+                "{kind}: an unpaired fence"
+            );
             let thresholds = explain(Topic::Kind(*kind)).unwrap();
             assert!(thresholds.contains(&format!("`{kind}.")), "{kind}");
         }

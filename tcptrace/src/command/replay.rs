@@ -210,7 +210,8 @@ fn root_first(findings: Vec<RecordedFinding>) -> Vec<RecordedFinding> {
         .collect();
     let mut order = Vec::new();
     let mut told = vec![false; findings.len()];
-    for mut place in 0..findings.len() {
+    for first in 0..findings.len() {
+        let mut place = first;
         // A damaged recording may link in a circle: no chain is longer than the list.
         for _ in 0..findings.len() {
             match root_of[place].and_then(|cause| place_of.get(cause)) {

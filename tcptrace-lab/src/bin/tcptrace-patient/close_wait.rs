@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
@@ -137,34 +137,6 @@ pub(crate) fn half_close(listen: Listen) -> Result<()> {
                 }
             });
         }
-    });
-    Ok(())
-}
-
-/// Listens by MPTCP. A client that speaks plain TCP is served all the same, and its connection is
-/// the subflow of an MPTCP one, which the application reads.
-pub(crate) fn mptcp(listen: Listen) -> Result<()> {
-    // SAFETY: plain system calls; the addresses are valid for their lengths.
-    let listener = unsafe {
-        let fd = libc::socket(
-            libc::AF_INET,
-            libc::SOCK_STREAM | libc::SOCK_CLOEXEC,
-            libc::IPPROTO_MPTCP,
-        );
-        ensure!(fd >= 0, "no MPTCP: {}", std::io::Error::last_os_error());
-        let mut address: libc::sockaddr_in = std::mem::zeroed();
-        address.sin_family = libc::AF_INET as libc::sa_family_t;
-        address.sin_addr.s_addr = u32::from(Ipv4Addr::LOCALHOST).to_be();
-        let size = size_of::<libc::sockaddr_in>() as libc::socklen_t;
-        let bound = libc::bind(fd, (&raw const address).cast(), size);
-        let listens = libc::listen(fd, i32::try_from(listen.backlog)?);
-        ensure!(bound == 0 && listens == 0, "cannot listen by MPTCP");
-        TcpListener::from_raw_fd(fd)
-    };
-    say_ready(listening::described(&listener)?);
-    thread::spawn(move || {
-        let kept: Vec<_> = listener.incoming().collect();
-        park_forever(kept);
     });
     Ok(())
 }

@@ -14,6 +14,7 @@ mod log;
 mod look_alikes;
 mod owners;
 mod pool;
+mod sockmap;
 
 use std::io::{self, Read};
 use std::net::SocketAddr;
@@ -113,8 +114,8 @@ enum Mistake {
         #[arg(long, value_enum)]
         mode: look_alikes::Mode,
     },
-    /// Listens by MPTCP, accepts, and forgets the connections
-    Mptcp {
+    /// Accepts, hands the connections to a sockmap, and forgets them
+    Sockmap {
         #[command(flatten)]
         listen: Listen,
     },
@@ -203,7 +204,7 @@ fn main() -> Result<()> {
             drops,
         } => pool::pool(connect, connections, remotes, drops)?,
         Mistake::SeveralHolders { listen, mode } => look_alikes::serve(listen, mode)?,
-        Mistake::Mptcp { listen } => close_wait::mptcp(listen)?,
+        Mistake::Sockmap { listen } => sockmap::serve(listen)?,
         Mistake::LeakUntilExhausted { listen, limit } => {
             exhaustion::leak_until_exhausted(listen, limit)?;
         }
