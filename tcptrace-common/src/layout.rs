@@ -73,6 +73,7 @@ const SYNACK: Need = Optional("SYN-ACK retransmits");
 const ACCEPT: Need = Optional("accept by system call");
 const FILES: Need = Optional("file references");
 const KPROBE: Need = Optional("kprobes");
+const WAITER: Need = Optional("who waited at a FIN");
 const IPV6: Need = Optional("IPv6");
 const USAGE: Need = Optional("how a connection was used");
 
@@ -158,6 +159,7 @@ layout! {
     wait_head: Offset "wait_queue_head" "head" EPOLL;
     wait_func: Offset "wait_queue_entry" "func" PEEK;
     wait_entry: Offset "wait_queue_entry" "entry" PEEK;
+    wait_private: Offset "wait_queue_entry" "private" WAITER;
     list_next: Offset "list_head" "next" PEEK;
     list_prev: Offset "list_head" "prev" PEEK;
     eppoll_base: Offset "eppoll_entry" "base" EPOLL;
@@ -186,6 +188,8 @@ layout! {
     pt_regs_arg4: Fact "" "struct pt_regs" KPROBE;
     /// Where the saved registers keep the result of a function.
     pt_regs_ret: Fact "" "struct pt_regs" KPROBE;
+    /// 1 when programs may read any kernel memory: not under lockdown for confidentiality.
+    may_probe: Fact "" "bpf_probe_read_kernel" Mandatory;
     sys_exit_ret: Offset "syscall_trace_exit" "ret" ACCEPT;
 }
 

@@ -91,6 +91,10 @@ pub mod flag {
     /// The child became ESTABLISHED right after it entered an accept queue: in place of `unread` and
     /// `unacked` stand the low and the high half of its listener's address.
     pub const LISTENER: u16 = 1 << 13;
+    /// A change to CLOSE_WAIT, without [`OWNED`]: instead of a task, [`super::TransitionBody::tid`]
+    /// is the lower half of the function of the wait queue's first entry (0: nobody waits), and
+    /// [`super::Head::pid`] the process of that entry's task, where the function is one of a task.
+    pub const WAITER: u16 = 1 << 15;
 }
 
 /// The first 32 bytes of every record about a socket.

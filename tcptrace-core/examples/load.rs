@@ -52,6 +52,7 @@ fn change(at: u64, sock: u64, from: TcpState, to: TcpState) -> Input {
         unacked: Some(0),
         usage: None,
         listener: None,
+        waiter: None,
     })
 }
 

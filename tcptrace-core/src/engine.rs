@@ -8,7 +8,7 @@ use crate::input::Input;
 use crate::request::Request;
 use crate::rules::Rules;
 use crate::settings::Settings;
-use crate::units::MonoNs;
+use crate::units::{MonoNs, SockId};
 use crate::world::{Closer, World};
 
 /// The world, the rules, and the findings they keep.
@@ -74,6 +74,12 @@ impl Engine {
     /// How often a finding could not open because 200 others were open.
     pub fn crowded_out(&self) -> u64 {
         self.rules.book().crowded_out()
+    }
+
+    /// Whether a socket has been in CLOSE_WAIT for long and is no leak: its application goes on
+    /// sending, a half-close in use.
+    pub fn half_close_in_use(&self, sock: SockId) -> bool {
+        self.rules.half_close_in_use(sock)
     }
 
     /// Suspects whose verdict waits only for another look: too early to say.

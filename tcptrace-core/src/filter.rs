@@ -300,6 +300,7 @@ mod tests {
                 confidence: Confidence::Exact,
             }),
             holders: vec![Holder {
+                cloexec: None,
                 pid: Pid(8),
                 fd: Fd(3),
             }],

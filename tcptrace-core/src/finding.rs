@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::input::{ProcessInfo, SocketKey};
 use crate::units::{MonoNs, Port, SockId};
 
+mod catalogue;
 mod evidence;
 mod rows;
 mod text;

@@ -131,6 +131,10 @@ impl Rules {
         self.close_wait.undecided(now, settings)
     }
 
+    pub(crate) fn half_close_in_use(&self, sock: SockId) -> bool {
+        self.close_wait.in_use(sock)
+    }
+
     pub(crate) fn book(&self) -> &Book {
         &self.book
     }

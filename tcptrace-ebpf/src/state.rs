@@ -80,6 +80,10 @@ pub(crate) fn report(ctx: &BtfTracePointContext, more: u16) {
             word(at!(tcp_write_seq)).wrapping_sub(word(at!(tcp_snd_una))),
         ),
     };
+    let mut caller = caller;
+    if to == CLOSE_WAIT && caller.flags == 0 && at!(may_probe) == 1 && has!(wait_private) {
+        caller = Caller::waiting(tp);
+    }
     let about = About {
         sock: sk as u64,
         file_refs: file.references(),
@@ -131,9 +135,34 @@ pub(crate) struct Caller {
     pub(crate) tid: u32,
 }
 
+/// The peer's FIN has arrived.
+const CLOSE_WAIT: i32 = 8;
+
 const PF_EXITING: u32 = 4;
 
 impl Caller {
+    /// In softirq nobody is at work, but who waits on the socket when its FIN arrives tells later
+    /// whether that process still holds it. The first entry is enough: a second blocked process is
+    /// a second holder.
+    #[inline(always)]
+    fn waiting(tp: *const u8) -> Self {
+        let queue = Probe::get::<*const u8>(tp, at!(sk_wq));
+        let head = queue.wrapping_add(at!(wq_wait_head));
+        let node = Probe::get::<*const u8>(head, at!(list_next));
+        let mut waiter = Self {
+            flags: flag::WAITER,
+            pid: 0,
+            tid: 0,
+        };
+        if node != head {
+            let entry = node.wrapping_sub(at!(wait_entry));
+            let task = Probe::get::<*const u8>(entry, at!(wait_private));
+            waiter.tid = Probe::get::<u64>(entry, at!(wait_func)) as u32;
+            waiter.pid = Probe::get::<u32>(task, at!(task_tgid));
+        }
+        waiter
+    }
+
     /// `sk_lock.owned` is set while a task holds the socket: then the current task is at work. Else a
     /// softirq or timer is, and whoever it interrupted has nothing to do with it.
     #[inline(always)]

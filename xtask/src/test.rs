@@ -11,11 +11,15 @@ use anyhow::{Context, Result, bail};
 use crate::{install, repository, shell};
 
 /// What the lab calls on, and the Debian package it comes in.
-const LAB_TOOLS: [(&str, &str); 4] = [
+const LAB_TOOLS: [(&str, &str); 8] = [
     ("ip", "iproute2"),
     ("ss", "iproute2"),
     ("nft", "nftables"),
     ("tmux", "tmux"),
+    ("nginx", "nginx"),
+    ("wrk", "wrk"),
+    ("redis-server", "redis-server"),
+    ("redis-benchmark", "redis-tools"),
 ];
 
 /// The lab's scenarios mostly wait, for timers of the kernel; more at a time would only blur the
@@ -23,10 +27,12 @@ const LAB_TOOLS: [(&str, &str); 4] = [
 const LAB_THREADS: &str = "--test-threads=4";
 
 /// What a test binary may still know when sudo starts it.
-const KEPT: [&str; 8] = [
+const KEPT: [&str; 10] = [
     "TCPTRACE_BIN",
     "TCPTRACE_TIER",
     "TCPTRACE_LAB_CONNECTIONS",
+    "TCPTRACE_LAB_CLEAN_SECONDS",
+    "TCPTRACE_LAB_LEAKED",
     "CARGO_MANIFEST_DIR",
     "CI",
     "INSTA_UPDATE",

@@ -1,5 +1,6 @@
 //! Event records: what the attached programs put into the ring.
 
+use std::fmt;
 use std::time::Duration;
 
 use tcptrace_common::record::{
@@ -9,8 +10,10 @@ use tcptrace_common::record::{
 
 use super::bytes::Bytes;
 use super::head::HeadFields;
-use super::{DecodeError, Hz, RawKey, SockAddress};
-use crate::input::{Context, DropOutcome, Queue, ResetDirection, RetransmitReason, Usage};
+use super::{DecodeError, Hz, RawKey, SockAddress, WakeFunctions};
+use crate::input::{
+    Context, DropOutcome, FinWaiter, Queue, ResetDirection, RetransmitReason, Usage,
+};
 use crate::tcp::{Shutdown, TcpState};
 use crate::units::{Fd, MonoNs, Pid, Tid};
 
@@ -89,9 +92,45 @@ pub struct RawTransition {
     pub usage: Option<Usage>,
     /// The listener in whose accept queue the child lies, where it was seen entering it.
     pub listener: Option<SockAddress>,
+    /// Who waited on it first, of a change to CLOSE_WAIT that softirq made.
+    pub waiter: Option<RawWaiter>,
     /// The understudy reported it: the kernel skipped the first program, or an interrupt came
     /// between the two. A duplicate has the same (from, to) as the socket's last transition.
     pub understudy: bool,
+}
+
+/// The first entry of a wait queue, before its function is recognised.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct RawWaiter {
+    /// The lower half of `wait_queue_entry.func`; 0 in an empty queue.
+    function: u32,
+    /// The process of the task that `private` points to, if it points to a task.
+    pid: Pid,
+}
+
+impl fmt::Debug for RawWaiter {
+    // The address would leak the kernel's memory layout.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawWaiter").finish_non_exhaustive()
+    }
+}
+
+impl RawWaiter {
+    /// Who that is. Nothing where the functions were not learnt.
+    pub fn recognise(self, known: &WakeFunctions) -> Option<FinWaiter> {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "only the lower half was recorded"
+        )]
+        let is = |function: u64| function as u32 == self.function;
+        Some(match self.function {
+            0 => FinWaiter::Nobody,
+            _ if known.epoll == 0 || known.read == 0 => return None,
+            _ if is(known.epoll) => FinWaiter::Epoll,
+            _ if is(known.read) => FinWaiter::Blocked(self.pid),
+            _ => FinWaiter::Other,
+        })
+    }
 }
 
 /// See [`crate::input::Accept`].
@@ -316,6 +355,10 @@ fn about_socket(
                 listener: head
                     .is(flag::LISTENER)
                     .then_some(SockAddress(u64::from(unacked) << 32 | u64::from(unread))),
+                waiter: head.is(flag::WAITER).then_some(RawWaiter {
+                    function: tid.0,
+                    pid: head.pid,
+                }),
                 understudy: head.is(flag::UNDERSTUDY),
             })
         }

@@ -167,6 +167,7 @@ pub fn row(bytes: &[u8], hz: Hz) -> Result<RawRow, DecodeError> {
         holder: u32::try_from(fields.fd).ok().map(|fd| Holder {
             pid: fields.head.pid,
             fd: Fd(fd),
+            cloexec: None,
         }),
         listener: (fields.listener != 0).then_some(SockAddress(fields.listener)),
         has_socket: fields.head.is(flag::HAS_SOCKET),

@@ -70,6 +70,12 @@ pub struct CloseWaitEvidence {
         skip_serializing_if = "Option::is_none"
     )]
     pub last_accept: Option<MonoNs>,
+    /// `never_accepted`: who accepted then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_acceptor: Option<Pid>,
+    /// `never_accepted`: whether that process still lives, as far as is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acceptor_lives: Option<bool>,
     /// Age of the oldest; a lower bound when `age_is_lower_bound`.
     #[serde(rename = "oldest_age_ns", serialize_with = "in_ns")]
     pub oldest_age: Duration,
@@ -81,6 +87,13 @@ pub struct CloseWaitEvidence {
         serialize_with = "open_and_limit"
     )]
     pub descriptors: Option<(u64, u64)>,
+    /// When that holder will have no descriptor left, if the growth of the last minutes goes on.
+    #[serde(
+        rename = "exhausted_in_ns",
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "maybe_in_ns"
+    )]
+    pub exhausted_in: Option<Duration>,
 }
 
 /// Proof of an `accept_queue_overflow`.
@@ -88,7 +101,9 @@ pub struct CloseWaitEvidence {
 pub struct AcceptQueueEvidence {
     /// The listener.
     pub listener: SocketKey,
-    /// The queue's length when last sampled full.
+    /// A look showed the queue full. Else the drops alone tell of it: it filled between two looks.
+    pub seen_full: bool,
+    /// The queue's length when last seen full, or else when last seen.
     pub depth: u32,
     /// Its limit: min(backlog, somaxconn).
     pub limit: u32,
@@ -132,7 +147,9 @@ pub struct AcceptQueueEvidence {
 pub struct SynQueueEvidence {
     /// The listener.
     pub listener: SocketKey,
-    /// Half-open connections when last sampled.
+    /// A look showed the queue full. Else the drops alone tell of it: it filled between two looks.
+    pub seen_full: bool,
+    /// Half-open connections when last seen full, or else when last seen.
     pub depth: u32,
     /// The limit: the listen backlog.
     pub limit: u32,

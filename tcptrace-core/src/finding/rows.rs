@@ -125,7 +125,12 @@ fn close_wait(e: &CloseWaitEvidence, now: MonoNs) -> Rows {
         rows.push(("blocked threads", e.blocked.to_string()));
     }
     for holder in &e.holders {
-        let text = format!("pid {} as fd {}", holder.pid.0, holder.fd.0);
+        let inherits = match holder.cloexec {
+            Some(true) => ", CLOEXEC",
+            Some(false) => ", without CLOEXEC",
+            None => "",
+        };
+        let text = format!("pid {} as fd {}{inherits}", holder.pid.0, holder.fd.0);
         rows.push(("holder", text));
     }
     for state in &e.threads {
@@ -133,16 +138,30 @@ fn close_wait(e: &CloseWaitEvidence, now: MonoNs) -> Rows {
     }
     maybe(&mut rows, "listener waited on", e.listener_watched, yes);
     maybe(&mut rows, "last accept", e.last_accept, ago(now));
+    maybe(&mut rows, "accepted by", e.last_acceptor, |pid| {
+        let end = match e.acceptor_lives {
+            Some(false) => ", which has exited",
+            _ => "",
+        };
+        format!("pid {}{end}", pid.0)
+    });
     maybe(&mut rows, "descriptors", e.descriptors, of);
+    maybe(&mut rows, "exhausted in", e.exhausted_in, human);
     rows.push(("looks", e.peeks.to_string()));
     maybe(&mut rows, "inferred", e.inference, str::to_owned);
     rows
 }
 
+/// A queue's length; when no look showed it full, that is said.
+fn queue(seen_full: bool, depth: u32, limit: u32) -> String {
+    let when = if seen_full { "" } else { " when looked at" };
+    format!("{depth}{when}, limit {limit}")
+}
+
 fn accept_queue(e: &AcceptQueueEvidence, now: MonoNs) -> Rows {
     let mut rows = vec![
         ("listener", e.listener.local.to_string()),
-        ("accept queue", format!("{}, limit {}", e.depth, e.limit)),
+        ("accept queue", queue(e.seen_full, e.depth, e.limit)),
         (
             "drops explained",
             format!("{} of {}", e.drops, e.kernel_drops),
@@ -167,7 +186,7 @@ fn accept_queue(e: &AcceptQueueEvidence, now: MonoNs) -> Rows {
 fn syn_queue(e: &SynQueueEvidence) -> Rows {
     let mut rows = vec![
         ("listener", e.listener.local.to_string()),
-        ("half-open", format!("{}, limit {}", e.depth, e.limit)),
+        ("half-open", queue(e.seen_full, e.depth, e.limit)),
         ("SYNs dropped", e.dropped.to_string()),
         ("answered with a cookie", e.cookies.to_string()),
         ("counted by the kernel", e.kernel_drops.to_string()),

@@ -46,6 +46,19 @@ pub struct Usage {
     pub segments_out: u32,
 }
 
+/// Who waited on a socket first when the peer's FIN arrived: the first entry of its wait queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FinWaiter {
+    /// Nobody: the wait queue was empty.
+    Nobody,
+    /// An epoll registration, which holds no reference to the file.
+    Epoll,
+    /// A thread of this process, blocked in a read or write: it held the descriptor.
+    Blocked(Pid),
+    /// Poll, select, io_uring or a kernel user: each holds a reference to the file.
+    Other,
+}
+
 /// A state change, reported by `sock:inet_sock_set_state` before the kernel stores the new state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transition {
@@ -83,6 +96,8 @@ pub struct Transition {
     /// The listener in whose accept queue the child lies, where it was seen entering it: with a
     /// probe of `inet_csk_reqsk_queue_add`, at SYN_RECV to ESTABLISHED.
     pub listener: Option<SockId>,
+    /// Who waited, of a change to CLOSE_WAIT that softirq made; else unknown.
+    pub waiter: Option<FinWaiter>,
 }
 
 impl Transition {

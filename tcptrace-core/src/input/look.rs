@@ -16,6 +16,9 @@ pub struct Holder {
     pub pid: Pid,
     /// Under which number.
     pub fd: Fd,
+    /// It closes on exec (O_CLOEXEC); absent where nobody looked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cloexec: Option<bool>,
 }
 
 /// A socket that a snapshot found. One row per descriptor: a socket with two holders has two rows.

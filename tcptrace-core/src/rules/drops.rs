@@ -50,8 +50,8 @@ const COOKIES_ALWAYS: u32 = 2;
 /// Client addresses told apart.
 const SOURCES: usize = 1024;
 
-/// Seconds of drops kept, for rates.
-const SECONDS: usize = 16;
+/// Seconds of drops kept, for rates: a threshold may ask for at most so many.
+pub(crate) const SECONDS: usize = 64;
 
 /// What the kernel counted in a namespace, and how much of it has been seen one by one.
 #[derive(Debug, Default)]
@@ -253,7 +253,7 @@ impl Drops {
             service: port.map_or(Service::Unknown, Service::Local),
         };
         let decide = match queue {
-            Queue::Accept => accept_queue_overflow::DECIDE_AFTER,
+            Queue::Accept => accept_queue_overflow::decide_after(bench.settings),
             Queue::Syn => syn_queue_overflow::DECIDE_AFTER,
         };
         let counted = self.counted.entry(key.netns).or_default();

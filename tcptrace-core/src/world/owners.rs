@@ -124,7 +124,11 @@ impl World {
         };
         slot.timeline.push(x.at, Moment::Accepted { by: x.pid });
         if let Some(fd) = x.fd {
-            slot.add_holder(Holder { pid: x.pid, fd });
+            slot.add_holder(Holder {
+                pid: x.pid,
+                fd,
+                cloexec: None,
+            });
         }
         let socket = &mut slot.socket;
         socket.accepted = true;

@@ -44,11 +44,14 @@ impl Slot {
 
     pub(super) fn add_holder(&mut self, holder: crate::input::Holder) {
         let holders = &mut self.socket.holders;
-        if holders.len() < HOLDERS
-            && let Err(at) = holders.binary_search(&holder)
-        {
-            holders.reserve_exact(1);
-            holders.insert(at, holder);
+        match holders.binary_search_by_key(&(holder.pid, holder.fd), |it| (it.pid, it.fd)) {
+            // A look knows of CLOEXEC, an event does not.
+            Ok(at) => holders[at].cloexec = holder.cloexec.or(holders[at].cloexec),
+            Err(at) if holders.len() < HOLDERS => {
+                holders.reserve_exact(1);
+                holders.insert(at, holder);
+            }
+            Err(_) => {}
         }
     }
 }

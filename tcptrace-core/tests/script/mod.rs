@@ -164,6 +164,7 @@ impl Script {
             unacked: None,
             usage: None,
             listener: None,
+            waiter: None,
         }
     }
 
@@ -262,6 +263,13 @@ impl Script {
             "fin" => {
                 let mut t = self.change(at, args[0], TcpState::CloseWait, Context::Interrupt);
                 t.unread = Some(a.number("unread").unwrap_or(1));
+                t.file_refs = a.number("refs");
+                t.waiter = a.value("waiter").map(|who| match who {
+                    "nobody" => FinWaiter::Nobody,
+                    "epoll" => FinWaiter::Epoll,
+                    "other" => FinWaiter::Other,
+                    pid => FinWaiter::Blocked(Pid(pid.parse().unwrap())),
+                });
                 inputs.push(Input::Transition(t));
             }
             "close" | "shutdown" => {
@@ -305,6 +313,7 @@ impl Script {
                     holder: a.number("pid").map(|pid| Holder {
                         pid: Pid(pid),
                         fd: Fd(5),
+                        cloexec: None,
                     }),
                     listener: a.value("listener").map(|l| self.get(l).key.sock),
                     has_socket: !a.has("queued"),
@@ -473,6 +482,7 @@ impl Script {
                     .map(|pid| Holder {
                         pid: Pid(pid.parse().unwrap()),
                         fd: Fd(9),
+                        cloexec: None,
                     })
                     .collect(),
             }),
@@ -485,7 +495,14 @@ impl Script {
                     wait_channel: None,
                 }]
             } else {
-                Vec::new()
+                let tids = 7..7 + a.number("threads").unwrap_or(0);
+                tids.map(|tid| ThreadState {
+                    pid: Pid(7),
+                    tid: Tid(tid),
+                    state: 'S',
+                    wait_channel: None,
+                })
+                .collect()
             },
         }));
     }
@@ -500,7 +517,16 @@ pub(crate) fn tick(at: MonoNs) -> Input {
 
 /// Gives facts to a new engine, with a tick every `every` besides those of the script.
 pub(crate) fn play(inputs: &[Input], every: Option<Duration>) -> (Engine, Played) {
-    let mut engine = Engine::new(Settings::default());
+    play_with(inputs, every, Settings::default())
+}
+
+/// The same with other thresholds.
+pub(crate) fn play_with(
+    inputs: &[Input],
+    every: Option<Duration>,
+    settings: Settings,
+) -> (Engine, Played) {
+    let mut engine = Engine::new(settings);
     let mut outcome = Outcome::default();
     let mut played = Played::default();
     let mut apply = |engine: &mut Engine, input: &Input| {

@@ -1,5 +1,6 @@
 //! The command line: raw arguments, then a valid configuration, then the command.
 
+mod explain;
 mod filter;
 mod live;
 mod logging;
@@ -35,6 +36,7 @@ Examples:
   sudo tcptrace record -o incident.ndjson           record until Ctrl-C
   sudo tcptrace record --duration 60s -L 443 -o -   one minute of port 443 to standard output
   tcptrace replay incident.ndjson                   the findings of a recording, without privileges
+  tcptrace explain close_wait_leak                  what a finding means, and how to fix it
 
 Exit codes: 0 fine, 1 run-time failure, 2 usage, 3 not privileged, 4 this kernel cannot.
 This is not the pcap analyser of the same name: it reads the running kernel.";
@@ -47,6 +49,8 @@ enum Command {
     Record(record::RecordArgs),
     /// Print the findings of a recording, by the same engine, on any machine
     Replay(replay::ReplayArgs),
+    /// Say what a finding means, how it was proved, and how to fix it
+    Explain(explain::ExplainArgs),
 }
 
 /// What bears on verdicts.
@@ -124,6 +128,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Live(args) => live::run(&args),
         Command::Record(args) => record::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Explain(args) => explain::run(&args),
     });
     match ran {
         Ok(()) => ExitCode::SUCCESS,

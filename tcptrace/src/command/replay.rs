@@ -1,6 +1,6 @@
 //! `tcptrace replay`: the findings of a recording, by the same engine, on any machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
@@ -182,12 +182,57 @@ impl<W: Write> Printer<W> {
             if self.last.is_empty() {
                 writeln!(self.out, "no findings")?;
             }
-            for finding in self.last.drain(..) {
+            for finding in root_first(std::mem::take(&mut self.last)) {
                 text(&finding, &mut self.out)?;
             }
         }
         self.out.flush()
     }
+}
+
+/// An incident stands where its first finding was seen: its root first, effects after their cause.
+fn root_first(findings: Vec<RecordedFinding>) -> Vec<RecordedFinding> {
+    let known: BTreeSet<&str> = findings.iter().map(|finding| &*finding.id).collect();
+    let mut effects: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    let mut root_of: Vec<Option<&str>> = Vec::new();
+    for (place, finding) in findings.iter().enumerate() {
+        let cause = finding.caused_by.as_deref().filter(|id| known.contains(id));
+        if let Some(cause) = cause {
+            effects.entry(cause).or_default().push(place);
+        }
+        root_of.push(cause);
+    }
+    // Depth first from each root, in the order in which its incident was first seen.
+    let place_of: BTreeMap<&str, usize> = findings
+        .iter()
+        .enumerate()
+        .map(|(place, finding)| (&*finding.id, place))
+        .collect();
+    let mut order = Vec::new();
+    let mut told = vec![false; findings.len()];
+    for first in 0..findings.len() {
+        let mut place = first;
+        // A damaged recording may link in a circle: no chain is longer than the list.
+        for _ in 0..findings.len() {
+            match root_of[place].and_then(|cause| place_of.get(cause)) {
+                Some(cause) => place = *cause,
+                None => break,
+            }
+        }
+        let mut next = vec![place];
+        while let Some(place) = next.pop() {
+            if !std::mem::replace(&mut told[place], true) {
+                order.push(place);
+                let after = effects.get(&*findings[place].id);
+                next.extend(after.into_iter().flatten().rev());
+            }
+        }
+    }
+    let mut findings: Vec<Option<RecordedFinding>> = findings.into_iter().map(Some).collect();
+    order
+        .into_iter()
+        .filter_map(|place| findings[place].take())
+        .collect()
 }
 
 /// A finding as a paragraph.
@@ -209,6 +254,9 @@ fn text(finding: &RecordedFinding, out: &mut impl Write) -> io::Result<()> {
             printable(&process.name),
             process.pid.0
         )?;
+    }
+    if let Some(root) = &finding.caused_by {
+        writeln!(out, "  because  of {}", printable(root))?;
     }
     writeln!(out, "  since    {}", finding.since)?;
     writeln!(out, "  what     {}", printable(&finding.summary))?;

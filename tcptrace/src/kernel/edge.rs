@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use tcptrace_common::record::Kind;
-use tcptrace_core::decode::{Raw, RawReset};
+use tcptrace_core::decode::{Raw, RawReset, WakeFunctions};
 use tcptrace_core::input::{
     Accept, Context, Destroy, Input, QueueDrop, Reset, Retransmit, SocketKey, SynackRetransmit,
     Transition,
@@ -21,17 +21,20 @@ pub(crate) struct Edge {
     pub(crate) identities: Identities,
     pub(crate) processes: Processes,
     pub(crate) namespaces: NamespaceCounters,
+    /// Tells what an entry of a wait queue is.
+    functions: WakeFunctions,
     /// The namespace of the last record: most records come from one.
     last_netns: NetnsId,
 }
 
 impl Edge {
     /// Nothing known yet; counters of `only` this namespace are wanted, or of all.
-    pub(crate) fn new(only: Option<NetnsId>) -> Self {
+    pub(crate) fn new(only: Option<NetnsId>, functions: WakeFunctions) -> Self {
         Self {
             identities: Identities::default(),
             processes: Processes::new(),
             namespaces: NamespaceCounters::new(only),
+            functions,
             last_netns: NetnsId(0),
         }
     }
@@ -69,6 +72,7 @@ impl Edge {
                     listener: raw
                         .listener
                         .and_then(|address| self.identities.living(address)),
+                    waiter: raw.waiter.and_then(|it| it.recognise(&self.functions)),
                 }));
                 return raw.understudy.then_some(Kind::Transition);
             }
@@ -254,13 +258,14 @@ mod tests {
             unacked: None,
             usage: None,
             listener: None,
+            waiter: None,
             understudy: false,
         })
     }
 
     /// The facts in short: what the sink is told of these records, taken as one batch.
     fn check(raws: &[Raw], expected: &[&str]) {
-        let mut edge = Edge::new(None);
+        let mut edge = Edge::new(None, WakeFunctions::default());
         let mut sink = Vec::new();
         for raw in raws {
             if let Raw::Exit(exit) = raw {

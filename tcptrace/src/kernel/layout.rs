@@ -114,6 +114,7 @@ fn fact(btf: &Btf, name: &str) -> Option<u16> {
         "has_task_btf" => Some(u16::from(
             btf.arguments("bpf_get_current_task_btf").is_some(),
         )),
+        "may_probe" => Some(u16::from(!locked_down())),
         "accept_args" => u16::try_from(btf.arguments("inet_csk_accept")?).ok(),
         "synack_cookie" => btf
             .enumerators("tcp_synack_type")
@@ -135,6 +136,13 @@ fn fact(btf: &Btf, name: &str) -> Option<u16> {
 fn register(btf: &Btf, x86_64: &str, arm64: u16) -> Option<u16> {
     let entry = |path| Some(btf.member("pt_regs", path)?.entry(Meaning::Offset));
     entry(x86_64).or_else(|| Some(entry("regs")? + 8 * arm64))
+}
+
+/// Whether the kernel refuses programs that read its memory.
+fn locked_down() -> bool {
+    // Without the file there is no lockdown.
+    std::fs::read_to_string("/sys/kernel/security/lockdown")
+        .is_ok_and(|modes| modes.contains("[confidentiality]"))
 }
 
 #[cfg(test)]

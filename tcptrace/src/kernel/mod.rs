@@ -117,8 +117,8 @@ impl Kernel {
         let probes = Probes::open(&options.probes)?;
         let filter = options.probes.filter.clone();
         Ok(Self {
+            edge: Edge::new(filter.netns, probes.wake_functions()),
             probes,
-            edge: Edge::new(filter.netns),
             filter,
             raws: VecDeque::with_capacity(BATCH),
             drained_to: MonoNs(0),

@@ -142,6 +142,11 @@ impl Probes {
         let _ = self.try_hook(btf, &TABLES, None);
     }
 
+    /// The kernel's wake functions, as far as they were learnt.
+    pub(super) fn wake_functions(&self) -> WakeFunctions {
+        self.functions
+    }
+
     /// Learns the tick rate and the wake functions.
     fn learn(&mut self) -> Result<(), KernelError> {
         self.hz = learn::hz(&self.ebpf, &mut self.on_demand)?;

@@ -84,7 +84,7 @@ fn level() -> impl Strategy<Value = QueueLevel> {
 }
 
 fn holder() -> impl Strategy<Value = Holder> {
-    (pid(), fd()).prop_map(|(pid, fd)| Holder { pid, fd })
+    (pid(), fd(), any::<Option<bool>>()).prop_map(|(pid, fd, cloexec)| Holder { pid, fd, cloexec })
 }
 
 fn context() -> impl Strategy<Value = Context> {
@@ -125,6 +125,15 @@ fn thread() -> impl Strategy<Value = ThreadState> {
     })
 }
 
+fn fin_waiter() -> impl Strategy<Value = FinWaiter> {
+    prop_oneof![
+        Just(FinWaiter::Nobody),
+        Just(FinWaiter::Epoll),
+        Just(FinWaiter::Other),
+        pid().prop_map(FinWaiter::Blocked),
+    ]
+}
+
 fn transition() -> impl Strategy<Value = Input> {
     let bits = any::<(Option<u16>, u8, bool, bool, bool, bool)>();
     let usage = any::<(u64, u32, u32)>().prop_map(|(idle, segments_in, segments_out)| Usage {
@@ -132,10 +141,11 @@ fn transition() -> impl Strategy<Value = Input> {
         segments_in,
         segments_out,
     });
-    let amounts = (any::<(Option<u32>, Option<u32>, Option<u32>)>(), of(usage));
-    let more = (amounts, of(sock()));
+    let amounts = any::<(Option<u32>, Option<u32>, Option<u32>)>();
+    let more = (amounts, of(usage), of(sock()), of(fin_waiter()));
     (at(), key(), state(), state(), context(), bits, more).prop_map(
-        |(at, key, from, to, context, bits, (((file_refs, unread, unacked), usage), listener))| {
+        |(at, key, from, to, context, bits, (amounts, usage, listener, waiter))| {
+            let (file_refs, unread, unacked) = amounts;
             let (error, shutdown, peer_fin, dead, has_socket, file_released) = bits;
             Input::Transition(Transition {
                 at,
@@ -154,6 +164,7 @@ fn transition() -> impl Strategy<Value = Input> {
                 unacked,
                 usage,
                 listener,
+                waiter,
             })
         },
     )

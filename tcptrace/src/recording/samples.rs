@@ -140,6 +140,7 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
     let holder = Holder {
         pid: Pid(812),
         fd: Fd(9),
+        cloexec: None,
     };
     vec![
         (
@@ -188,6 +189,7 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
                 holder: Some(Holder {
                     pid: Pid(812),
                     fd: Fd(4),
+                    cloexec: None,
                 }),
                 listener: None,
                 has_socket: true,
@@ -262,6 +264,7 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
                 unacked: Some(0),
                 usage: None,
                 listener: None,
+                waiter: None,
             }),
             Annotation {
                 in_state: Some(Duration::from_millis(7)),
@@ -320,6 +323,7 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
                     segments_out: 4,
                 }),
                 listener: Some(SockId(1)),
+                waiter: None,
             }),
             Annotation {
                 in_state: Some(Duration::from_millis(5990)),
@@ -512,6 +516,7 @@ fn evidence() -> Vec<Evidence> {
             holders: vec![Holder {
                 pid: Pid(812),
                 fd: Fd(9),
+                cloexec: None,
             }],
             holders_complete: true,
             threads: vec![ThreadState {
@@ -524,10 +529,14 @@ fn evidence() -> Vec<Evidence> {
             last_accept: Some(at(3)),
             oldest_age: Duration::from_secs(5),
             age_is_lower_bound: false,
+            last_acceptor: Some(Pid(812)),
+            acceptor_lives: Some(true),
             descriptors: Some((900, 1024)),
+            exhausted_in: Some(Duration::from_secs(1800)),
         }),
         Evidence::AcceptQueue(AcceptQueueEvidence {
             listener: listening(),
+            seen_full: true,
             depth: 129,
             limit: 128,
             somaxconn: Some(4096),
@@ -543,6 +552,7 @@ fn evidence() -> Vec<Evidence> {
         }),
         Evidence::SynQueue(SynQueueEvidence {
             listener: listening(),
+            seen_full: true,
             depth: 129,
             limit: 128,
             dropped: 40,

@@ -164,6 +164,7 @@ impl Story {
             holder: (pid != 0).then_some(Holder {
                 pid: Pid(pid),
                 fd: Fd(10),
+                cloexec: None,
             }),
             listener: None,
             has_socket: pid != 0,
@@ -201,6 +202,7 @@ impl Story {
             unacked: None,
             usage: None,
             listener: None,
+            waiter: None,
         }));
     }
 

@@ -6,19 +6,23 @@
 
 mod accept_queue;
 mod close_wait;
+mod exhaustion;
 mod forks;
 mod listening;
 mod load;
 mod log;
+mod look_alikes;
 mod owners;
 mod pool;
+mod sockmap;
 
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::process;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use nix::sys::resource::{Resource, setrlimit};
 use serde_json::{Value, json};
 
 /// A process that makes one real mistake with its TCP sockets.
@@ -30,6 +34,9 @@ struct Arguments {
     /// End after this long, whatever happens (SIGALRM)
     #[arg(long, default_value_t = 300, global = true)]
     seconds: u32,
+    /// Set RLIMIT_NOFILE, for patients that hold many sockets
+    #[arg(long, global = true)]
+    descriptors: Option<u64>,
     /// Call the process so (`/proc/PID/comm`, at most 15 bytes)
     #[arg(long, global = true)]
     name: Option<String>,
@@ -92,6 +99,33 @@ enum Mistake {
         /// How many
         #[arg(long, default_value_t = 3)]
         connections: usize,
+        /// Spread over so many addresses, counted up from the server's
+        #[arg(long, default_value_t = 1)]
+        remotes: usize,
+        /// No mistake: a thread per connection closes when the server does
+        #[arg(long)]
+        drops: bool,
+    },
+    /// No mistake, though several processes hold a connection
+    SeveralHolders {
+        #[command(flatten)]
+        listen: Listen,
+        /// Why they do
+        #[arg(long, value_enum)]
+        mode: look_alikes::Mode,
+    },
+    /// Accepts, hands the connections to a sockmap, and forgets them
+    Sockmap {
+        #[command(flatten)]
+        listen: Listen,
+    },
+    /// Reads to the end and keeps, until it has no descriptor left to accept with
+    LeakUntilExhausted {
+        #[command(flatten)]
+        listen: Listen,
+        /// RLIMIT_NOFILE
+        #[arg(long, default_value_t = 32)]
+        limit: u64,
     },
     /// Forks a child for each connection; the child closes it, the parent keeps its copy
     SharedFd {
@@ -148,6 +182,10 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     // SAFETY: alarm has no preconditions.
     unsafe { libc::alarm(arguments.seconds) };
+    if let Some(limit) = arguments.descriptors {
+        setrlimit(Resource::RLIMIT_NOFILE, limit, limit)
+            .with_context(|| format!("cannot have {limit} descriptors"))?;
+    }
     if let Some(name) = &arguments.name {
         std::fs::write("/proc/self/comm", name)?;
     }
@@ -162,7 +200,14 @@ fn main() -> Result<()> {
         Mistake::Pool {
             connect,
             connections,
-        } => pool::pool(connect, connections)?,
+            remotes,
+            drops,
+        } => pool::pool(connect, connections, remotes, drops)?,
+        Mistake::SeveralHolders { listen, mode } => look_alikes::serve(listen, mode)?,
+        Mistake::Sockmap { listen } => sockmap::serve(listen)?,
+        Mistake::LeakUntilExhausted { listen, limit } => {
+            exhaustion::leak_until_exhausted(listen, limit)?;
+        }
         Mistake::AcceptSlowly { listen, every_ms } => accept_queue::slowly(listen, every_ms)?,
         Mistake::AcceptWithoutDescriptors { listen, limit } => {
             accept_queue::without_descriptors(listen, limit)?;

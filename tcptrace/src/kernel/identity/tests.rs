@@ -109,6 +109,7 @@ fn run(identities: &mut Identities, line: &str) -> String {
                 unacked: None,
                 usage: None,
                 listener: None,
+                waiter: None,
                 understudy: what == "understudy",
             }))
         }

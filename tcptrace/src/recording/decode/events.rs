@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use tcptrace_core::Input;
 use tcptrace_core::input::{
-    Accept, Context, Destroy, DropOutcome, Queue, QueueDrop, Reset, ResetDirection, Retransmit,
-    RetransmitReason, SynackRetransmit, Transition, Usage,
+    Accept, Context, Destroy, DropOutcome, FinWaiter, Queue, QueueDrop, Reset, ResetDirection,
+    Retransmit, RetransmitReason, SynackRetransmit, Transition, Usage,
 };
 use tcptrace_core::tcp::{Shutdown, TcpState};
 use tcptrace_core::units::{Fd, Pid, Tid};
@@ -50,6 +50,8 @@ socket_line!(TransitionLine {
     unacked: Option<u32>,
     usage: Option<UsageFields>,
     listener: Option<super::SockText>,
+    waiter_pid: Option<Pid>,
+    waiter: Option<Waiter>,
 });
 
 socket_line!(AcceptLine {
@@ -126,6 +128,25 @@ impl From<UsageFields> for Usage {
     }
 }
 
+/// [`FinWaiter`] less the process, whose number says what it is.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Waiter {
+    Nobody,
+    Epoll,
+    Other,
+}
+
+impl From<Waiter> for FinWaiter {
+    fn from(waiter: Waiter) -> Self {
+        match waiter {
+            Waiter::Nobody => Self::Nobody,
+            Waiter::Epoll => Self::Epoll,
+            Waiter::Other => Self::Other,
+        }
+    }
+}
+
 /// A TCP flag of a repeated segment.
 #[derive(Clone, Copy, PartialEq, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -184,6 +205,7 @@ impl From<TransitionLine> for Input {
             unacked: line.unacked,
             usage: line.usage.map(Usage::from),
             listener: line.listener.map(|text| text.0),
+            waiter: (line.waiter_pid.map(FinWaiter::Blocked)).or(line.waiter.map(FinWaiter::from)),
         })
     }
 }

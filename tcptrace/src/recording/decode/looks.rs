@@ -57,12 +57,13 @@ socket_line!(ListenerLine {
 struct HolderFields {
     pid: Pid,
     fd: Fd,
+    cloexec: Option<bool>,
 }
 
 impl From<HolderFields> for Holder {
     fn from(fields: HolderFields) -> Self {
-        let HolderFields { pid, fd } = fields;
-        Self { pid, fd }
+        let HolderFields { pid, fd, cloexec } = fields;
+        Self { pid, fd, cloexec }
     }
 }
 

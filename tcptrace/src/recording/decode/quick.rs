@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use tcptrace_core::Input;
-use tcptrace_core::input::{Accept, Context, Destroy, SocketKey, Transition, Usage};
+use tcptrace_core::input::{Accept, Context, Destroy, FinWaiter, SocketKey, Transition, Usage};
 use tcptrace_core::tcp::{Endpoint, Shutdown, TcpState};
 use tcptrace_core::units::{Fd, MonoNs, NetnsId, Pid, Port, SockId, Tid};
 
@@ -118,6 +118,7 @@ fn transition(line: &mut Cursor<'_>, at: MonoNs, key: SocketKey) -> Option<Input
         } else {
             None
         },
+        waiter: waiter(line)?,
     }))
 }
 
@@ -149,6 +150,21 @@ fn usage(line: &mut Cursor<'_>) -> Option<Option<Usage>> {
         idle,
         segments_in,
         segments_out,
+    }))
+}
+
+fn waiter(line: &mut Cursor<'_>) -> Option<Option<FinWaiter>> {
+    if let Some(pid) = line.known(br#","waiter_pid":"#)? {
+        return Some(Some(FinWaiter::Blocked(Pid(pid))));
+    }
+    if !line.sees(br#","waiter":""#) {
+        return Some(None);
+    }
+    Some(Some(match line.word()? {
+        b"nobody" => FinWaiter::Nobody,
+        b"epoll" => FinWaiter::Epoll,
+        b"other" => FinWaiter::Other,
+        _ => return None,
     }))
 }
 

@@ -2,7 +2,7 @@
 
 use tcptrace_core::engine::Annotation;
 use tcptrace_core::input::{
-    Accept, Context, DropOutcome, Queue, QueueDrop, Reset, ResetDirection, Retransmit,
+    Accept, Context, DropOutcome, FinWaiter, Queue, QueueDrop, Reset, ResetDirection, Retransmit,
     RetransmitReason, SynackRetransmit, Transition, Usage,
 };
 
@@ -29,6 +29,7 @@ pub(super) fn transition(line: &mut Object<'_>, transition: &Transition, annotat
         unacked,
         usage,
         listener,
+        waiter,
     } = transition;
     line.word("from", from.name());
     line.word("to", to.name());
@@ -66,6 +67,17 @@ pub(super) fn transition(line: &mut Object<'_>, transition: &Transition, annotat
     if let Some(listener) = listener {
         line.base36("listener", listener.0);
     }
+    let waiter = match waiter {
+        None => return,
+        Some(FinWaiter::Nobody) => "nobody",
+        Some(FinWaiter::Epoll) => "epoll",
+        Some(FinWaiter::Other) => "other",
+        Some(FinWaiter::Blocked(pid)) => {
+            line.number("waiter_pid", pid.0);
+            return;
+        }
+    };
+    line.word("waiter", waiter);
 }
 
 pub(super) fn accept(line: &mut Object<'_>, accept: &Accept) {

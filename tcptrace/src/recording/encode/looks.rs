@@ -42,9 +42,12 @@ pub(super) fn socket_row(line: &mut Object<'_>, row: &SocketRow) {
 }
 
 fn holder(object: &mut Object<'_>, holder: &Holder) {
-    let Holder { pid, fd } = holder;
+    let Holder { pid, fd, cloexec } = holder;
     object.number("pid", pid.0);
     object.number("fd", fd.0);
+    if let Some(cloexec) = cloexec {
+        object.flag("cloexec", *cloexec);
+    }
 }
 
 pub(super) fn inspection(line: &mut Object<'_>, inspection: &Inspection) {
