@@ -1,6 +1,8 @@
 //! The command line: raw arguments, then a valid configuration, then the command.
 
+mod check;
 mod filter;
+mod findings;
 mod live;
 mod logging;
 mod playback;
@@ -15,6 +17,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use tcptrace_core::settings::{SetError, Settings};
+
+use crate::failure::Failure;
 
 /// Says which TCP connections of this host are in trouble, who owns them, why, and what to do.
 #[derive(Debug, Parser)]
@@ -32,9 +36,11 @@ Examples:
   sudo tcptrace live --close-wait-after 5s          judge CLOSE_WAIT sockets after 5 seconds
   sudo tcptrace record -o incident.ndjson           record until Ctrl-C
   sudo tcptrace record --duration 60s -L 443 -o -   one minute of port 443 to standard output
+  sudo tcptrace check --fail-on close_wait_leak     one shot for CI and cron: exit 10 when found
   tcptrace replay incident.ndjson                   the findings of a recording, without privileges
 
-Exit codes: 0 fine, 1 run-time failure, 2 usage, 3 not privileged, 4 this kernel cannot.
+Exit codes: 0 fine, 1 run-time failure, 2 usage, 3 not privileged, 4 this kernel cannot,
+10 findings and 11 inconclusive (check).
 This is not the pcap analyser of the same name: it reads the running kernel.";
 
 #[derive(Debug, Subcommand)]
@@ -43,6 +49,8 @@ enum Command {
     Live(live::LiveArgs),
     /// Record every transition as NDJSON, for a postmortem
     Record(record::RecordArgs),
+    /// Watch for a moment, print the findings, and fail when one of them matters
+    Check(check::CheckArgs),
     /// Print the findings of a recording, by the same engine, on any machine
     Replay(replay::ReplayArgs),
 }
@@ -112,16 +120,22 @@ struct OutputArgs {
     force: bool,
 }
 
+/// A command whose success has one exit code.
+fn done(ran: Result<(), Failure>) -> Result<ExitCode, Failure> {
+    ran.map(|()| ExitCode::SUCCESS)
+}
+
 /// Runs the command that the user asked for.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     let ran = logging::start(&cli.logging).and_then(|()| match cli.command {
-        Command::Live(args) => live::run(&args),
-        Command::Record(args) => record::run(&args),
-        Command::Replay(args) => replay::run(&args),
+        Command::Live(args) => done(live::run(&args)),
+        Command::Check(args) => check::run(&args),
+        Command::Record(args) => done(record::run(&args)),
+        Command::Replay(args) => done(replay::run(&args)),
     });
     match ran {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             // Standard error may be gone; the exit code still tells.
             let _ = writeln!(std::io::stderr(), "tcptrace: {failure}");

@@ -8,8 +8,8 @@ use bytes::BytesMut;
 use clap::{Args, ValueEnum};
 use tcptrace_core::{Engine, Outcome};
 
+use super::findings;
 use crate::failure::Failure;
-use crate::printable::printable;
 use crate::recording::{Completeness, Encoder, Header, Line, Reader, RecordedFinding};
 
 const EXAMPLES: &str = "\
@@ -183,34 +183,9 @@ impl<W: Write> Printer<W> {
                 writeln!(self.out, "no findings")?;
             }
             for finding in self.last.drain(..) {
-                text(&finding, &mut self.out)?;
+                findings::text(&finding, &mut self.out)?;
             }
         }
         self.out.flush()
     }
-}
-
-/// A finding as a paragraph.
-fn text(finding: &RecordedFinding, out: &mut impl Write) -> io::Result<()> {
-    let cause = finding
-        .cause
-        .as_deref()
-        .map(|cause| format!("/{cause}"))
-        .unwrap_or_default();
-    writeln!(
-        out,
-        "{} {} {}{cause} ({}, {})",
-        finding.id, finding.severity, finding.kind, finding.confidence, finding.status
-    )?;
-    if let Some(process) = &finding.process {
-        writeln!(
-            out,
-            "  process  {} (pid {})",
-            printable(&process.name),
-            process.pid.0
-        )?;
-    }
-    writeln!(out, "  since    {}", finding.since)?;
-    writeln!(out, "  what     {}", printable(&finding.summary))?;
-    writeln!(out, "  do       {}", printable(&finding.advice))
 }
