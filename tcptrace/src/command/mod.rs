@@ -6,8 +6,10 @@ mod findings;
 mod live;
 mod logging;
 mod playback;
+mod player;
 mod record;
 mod replay;
+mod report;
 mod session;
 
 use std::io::Write as _;
@@ -37,6 +39,7 @@ Examples:
   sudo tcptrace record -o incident.ndjson           record until Ctrl-C
   sudo tcptrace record --duration 60s -L 443 -o -   one minute of port 443 to standard output
   sudo tcptrace check --fail-on close_wait_leak     one shot for CI and cron: exit 10 when found
+  tcptrace report incident.ndjson --format html -o incident.html
   tcptrace replay incident.ndjson                   the findings of a recording, without privileges
 
 Exit codes: 0 fine, 1 run-time failure, 2 usage, 3 not privileged, 4 this kernel cannot,
@@ -53,6 +56,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Print the findings of a recording, by the same engine, on any machine
     Replay(replay::ReplayArgs),
+    /// Tell what a recording shows, as text, JSON, or one page to attach to an incident
+    Report(report::ReportArgs),
 }
 
 /// What bears on verdicts.
@@ -133,6 +138,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Record(args) => done(record::run(&args)),
         Command::Replay(args) => done(replay::run(&args)),
+        Command::Report(args) => done(report::run(&args)),
     });
     match ran {
         Ok(code) => code,
