@@ -200,6 +200,7 @@ impl Rules {
                 self.drops.saw_destroy(x);
             }
             Input::Socket(x) => self.close_wait.saw_row(x, world, &mut self.timers),
+            Input::Carried(x) => self.close_wait.saw_row(&x.row(), world, &mut self.timers),
             Input::Snapshot(x) => {
                 if let SnapshotPhase::End { complete: true } = x.phase {
                     self.close_wait.saw_snapshot(x, world, &mut self.waiting);

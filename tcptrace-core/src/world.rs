@@ -17,6 +17,7 @@ use crate::tcp::{Endpoint, TcpState};
 use crate::units::{MonoNs, NetnsId, Pid, SockId, WallNs};
 
 mod closer;
+mod carry;
 mod listeners;
 mod look;
 mod owners;
@@ -217,6 +218,29 @@ pub struct World {
     snapshot: u32,
     /// The windows in which facts about sockets were lost, in the order of telling.
     lost: VecDeque<(MonoNs, MonoNs)>,
+}
+
+impl Origin {
+    /// As written in recordings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Active => "active",
+            Self::Passive => "passive",
+            Self::Listener => "listener",
+        }
+    }
+}
+
+impl CloseCall {
+    /// As written in recordings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Close => "close",
+            Self::Shutdown => "shutdown",
+            Self::Exit => "exit",
+        }
+    }
 }
 
 impl World {

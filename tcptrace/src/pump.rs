@@ -311,9 +311,37 @@ impl Pump {
             self.feed();
         }
         if let Some(recorder) = &mut self.recorder {
-            recorder.flush_if_due(self.kernel.now());
+            let now = self.kernel.now();
+            recorder.flush_if_due(now);
+            if recorder.rotation_due(now) {
+                self.next_segment(now);
+            }
         }
         Ok(())
+    }
+
+    /// Lets the recording go on in another file, which begins with what the engine knows.
+    fn next_segment(&mut self, now: MonoNs) {
+        let Self {
+            engine,
+            recorder: Some(recorder),
+            gate,
+            ..
+        } = self
+        else {
+            return;
+        };
+        let open = |finding: &&Arc<Finding>| gate.passes_finding(finding, engine);
+        let findings: Vec<_> = engine.findings().filter(open).cloned().collect();
+        if !recorder.next_segment(findings.len(), now) {
+            return;
+        }
+        let at = engine.world().now();
+        for finding in &findings {
+            recorder.open_finding(finding, at);
+        }
+        gate.checkpoint(engine, now, recorder);
+        recorder.began_segment();
     }
 
     /// Tells the engine the time.

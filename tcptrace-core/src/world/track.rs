@@ -69,6 +69,7 @@ impl World {
             Input::QueueDrop(x) => self.queue_drop(x),
             Input::Destroy(x) => self.destroy(x),
             Input::Socket(x) => self.row(x),
+            Input::Carried(x) => self.take_over(x),
             Input::Snapshot(x) => self.snapshot_mark(x),
             Input::Inspection(x) => self.inspection(x),
             Input::Listener(x) => self.listener_sample(x),
@@ -184,15 +185,19 @@ impl World {
         self.enter_state(x);
     }
 
+    /// How long the kernel keeps an orphan in FIN_WAIT2.
+    pub(super) fn fin_timeout(&self, netns: crate::units::NetnsId) -> Duration {
+        self.netns_facts(netns)
+            .and_then(|facts| facts.tcp_fin_timeout)
+            .map_or(FIN_TIMEOUT, |s| Duration::from_secs(s.into()))
+    }
+
     fn enter_state(&mut self, x: &Transition) {
         let id = x.key.sock;
         let modelled = if x.enters_time_wait() {
             Some((TcpState::TimeWait, x.at.plus(TIME_WAIT)))
         } else if x.enters_orphan_fin_wait2() {
-            let timeout = self
-                .netns_facts(x.key.netns)
-                .and_then(|facts| facts.tcp_fin_timeout)
-                .map_or(FIN_TIMEOUT, |s| Duration::from_secs(s.into()));
+            let timeout = self.fin_timeout(x.key.netns);
             Some((TcpState::FinWait2, x.at.plus(timeout)))
         } else {
             None

@@ -3,6 +3,7 @@
 //! Every test has network namespaces of its own and asks the agent for those only, so the tests
 //! run beside each other.
 
+mod check;
 mod close_wait;
 mod closing;
 mod demo;

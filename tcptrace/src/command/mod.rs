@@ -1,12 +1,16 @@
 //! The command line: raw arguments, then a valid configuration, then the command.
 
+mod check;
 mod explain;
 mod filter;
+mod findings;
 mod live;
 mod logging;
 mod playback;
+mod player;
 mod record;
 mod replay;
+mod report;
 mod session;
 
 use std::io::Write as _;
@@ -18,6 +22,7 @@ use clap::{Args, Parser, Subcommand};
 use tcptrace_core::settings::{SetError, Settings};
 
 use crate::kernel::TierChoice;
+use crate::failure::Failure;
 
 /// Says which TCP connections of this host are in trouble, who owns them, why, and what to do.
 #[derive(Debug, Parser)]
@@ -35,10 +40,13 @@ Examples:
   sudo tcptrace live --close-wait-after 5s          judge CLOSE_WAIT sockets after 5 seconds
   sudo tcptrace record -o incident.ndjson           record until Ctrl-C
   sudo tcptrace record --duration 60s -L 443 -o -   one minute of port 443 to standard output
+  sudo tcptrace check --fail-on close_wait_leak     one shot for CI and cron: exit 10 when found
+  tcptrace report incident.ndjson --format html -o incident.html
   tcptrace replay incident.ndjson                   the findings of a recording, without privileges
   tcptrace explain close_wait_leak                  what a finding means, and how to fix it
 
-Exit codes: 0 fine, 1 run-time failure, 2 usage, 3 not privileged, 4 this kernel cannot.
+Exit codes: 0 fine, 1 run-time failure, 2 usage, 3 not privileged, 4 this kernel cannot,
+10 findings and 11 inconclusive (check).
 This is not the pcap analyser of the same name: it reads the running kernel.";
 
 #[derive(Debug, Subcommand)]
@@ -47,10 +55,14 @@ enum Command {
     Live(live::LiveArgs),
     /// Record every transition as NDJSON, for a postmortem
     Record(record::RecordArgs),
+    /// Watch for a moment, print the findings, and fail when one of them matters
+    Check(check::CheckArgs),
     /// Print the findings of a recording, by the same engine, on any machine
     Replay(replay::ReplayArgs),
     /// Say what a finding means, how it was proved, and how to fix it
     Explain(explain::ExplainArgs),
+    /// Tell what a recording shows, as text, JSON, or one page to attach to an incident
+    Report(report::ReportArgs),
 }
 
 /// What bears on verdicts.
@@ -121,17 +133,24 @@ struct OutputArgs {
     force: bool,
 }
 
+/// A command whose success has one exit code.
+fn done(ran: Result<(), Failure>) -> Result<ExitCode, Failure> {
+    ran.map(|()| ExitCode::SUCCESS)
+}
+
 /// Runs the command that the user asked for.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     let ran = logging::start(&cli.logging).and_then(|()| match cli.command {
-        Command::Live(args) => live::run(&args),
-        Command::Record(args) => record::run(&args),
-        Command::Replay(args) => replay::run(&args),
-        Command::Explain(args) => explain::run(&args),
+        Command::Live(args) => done(live::run(&args)),
+        Command::Check(args) => check::run(&args),
+        Command::Record(args) => done(record::run(&args)),
+        Command::Replay(args) => done(replay::run(&args)),
+        Command::Report(args) => done(report::run(&args)),
+        Command::Explain(args) => done(explain::run(&args)),
     });
     match ran {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             // Standard error may be gone; the exit code still tells.
             let _ = writeln!(std::io::stderr(), "tcptrace: {failure}");

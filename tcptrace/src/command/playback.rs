@@ -1,6 +1,5 @@
 //! `tcptrace live --replay FILE`: the same view over a recording, at the pace at which it was made.
 
-use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use tcptrace_core::{Engine, Input, Outcome};
 use super::live::Live;
 use crate::failure::Failure;
 use crate::pump::{Flow, Front as _};
-use crate::recording::{Header, Line, Reader};
+use crate::recording::{Header, Line, Medium, Reader};
 use crate::tui::{HeaderFacts, Options, Source, Tui};
 
 /// How often the recording goes on.
@@ -71,7 +70,7 @@ pub(super) fn run(
 
 /// A recording on its way through an engine.
 struct Tape {
-    reader: Reader<File>,
+    reader: Reader<Medium>,
     engine: Engine,
     outcome: Outcome,
     begin: MonoNs,
@@ -83,7 +82,7 @@ struct Tape {
 }
 
 impl Tape {
-    fn new(header: &Header, reader: Reader<File>) -> Self {
+    fn new(header: &Header, reader: Reader<Medium>) -> Self {
         Self {
             reader,
             engine: Engine::new((&header.thresholds).into()),

@@ -11,13 +11,13 @@ use time::macros::format_description;
 
 use super::{KernelArgs, OutputArgs};
 use crate::failure::{Failure, FailureKind};
-use crate::gate::Gate;
+use crate::gate::{Events, Gate};
 use crate::kernel::{
     self, HostFacts, Kernel, KernelError, KernelFilter, KernelOptions, ProbeOptions, ProbeState,
     ProbeStatus,
 };
 use crate::pump::{Ended, Pump};
-use crate::recording::{self, Completeness, Header, Probe, Recorder, Target};
+use crate::recording::{self, Completeness, Header, Probe, Recorder, Rotation, Target};
 use crate::tui::{HeaderFacts, Source};
 
 /// Where the recording goes: as asked, or as `otherwise` says.
@@ -44,6 +44,24 @@ pub(super) fn utc_stamp() -> Result<String, Failure> {
 /// that a host that cannot be traced leaves no empty file behind.
 pub(super) fn open(
     target: Option<Target>,
+    settings: Settings,
+    kernel: &KernelArgs,
+    filter: Filter,
+) -> Result<Pump, Failure> {
+    open_keeping(target, Keep::default(), settings, kernel, filter)
+}
+
+/// What of the facts a recording keeps, and in which files.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Keep {
+    pub(super) rotation: Rotation,
+    pub(super) events: Events,
+}
+
+/// As [`open`], for a recording that is more than one file with everything.
+pub(super) fn open_keeping(
+    target: Option<Target>,
+    keep: Keep,
     settings: Settings,
     kernel: &KernelArgs,
     filter: Filter,
@@ -80,10 +98,11 @@ pub(super) fn open(
              they leave at their exit; run in the host's (docker run --pid=host)"
         );
     }
-    let gate = Gate::new(filter, complete);
+    let gate = Gate::new(filter, complete).keeping(keep.events);
     let recorder = match target {
         Some(target) => Some(Recorder::create(
             &target,
+            keep.rotation,
             &header(&kernel, &settings, &gate)?,
         )?),
         None => None,
@@ -146,10 +165,11 @@ fn header(kernel: &Kernel, settings: &Settings, gate: &Gate) -> Result<Header, F
                 },
             })
             .collect(),
-        completeness: if gate.is_complete() {
-            Completeness::All
-        } else {
-            Completeness::Filtered
+        completeness: match gate.events() {
+            Events::All if gate.is_complete() => Completeness::All,
+            Events::All => Completeness::Filtered,
+            Events::Suspects => Completeness::Suspects,
+            Events::None => Completeness::None,
         },
         ..Header::default()
     })

@@ -4,6 +4,7 @@
 //! Facts are written without allocating, booleans always, unknown values never. Headers, findings
 //! and footers are rare and go through serde.
 
+mod carried;
 mod events;
 mod host;
 mod looks;
@@ -36,6 +37,21 @@ impl Encoder {
             seq: 0,
             stamper: Stamper::new(clock_offset_ns),
         }
+    }
+
+    /// A new segment: lines are numbered from 0 again.
+    pub(super) fn restart(&mut self, clock_offset_ns: i64) {
+        *self = Self::new(clock_offset_ns);
+    }
+
+    /// Wall clock minus monotonic clock, as last told.
+    pub(super) fn offset(&self) -> i64 {
+        self.stamper.offset()
+    }
+
+    /// An instant on the wall clock, RFC 3339.
+    pub(crate) fn stamp(&mut self, at: MonoNs) -> String {
+        self.stamper.text(at)
     }
 
     /// Appends the first line.
@@ -123,6 +139,7 @@ fn fact(line: &mut Object<'_>, input: &Input, annotation: &Annotation) {
         // All that there is to say is in the key and in the time.
         Input::Destroy(input::Destroy { at: _, key: _ }) => {}
         Input::Socket(x) => looks::socket_row(line, x),
+        Input::Carried(x) => carried::carried(line, x),
         Input::Snapshot(x) => host::snapshot(line, x),
         Input::Inspection(x) => looks::inspection(line, x),
         Input::Listener(x) => looks::listener(line, x),

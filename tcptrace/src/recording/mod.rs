@@ -17,11 +17,14 @@ mod finding;
 mod header;
 mod json;
 mod kinds;
+mod medium;
 mod reader;
 mod recorder;
+mod segment;
 mod sink;
 mod space;
 mod stamp;
+mod tape;
 
 #[cfg(test)]
 mod round_trip;
@@ -30,8 +33,12 @@ mod samples;
 
 pub(crate) use encode::Encoder;
 pub(crate) use file::Target;
-pub(crate) use finding::RecordedFinding;
-pub(crate) use header::{Completeness, Ended, Header, Probe};
+pub(crate) use finding::{RecordedFinding, RecordedProcess, RecordedService};
+pub(crate) use header::{Completeness, Ended, Footer, Header, Probe};
+pub(crate) use medium::Medium;
 pub(crate) use reader::{Line, Reader};
 pub(crate) use recorder::{Recorder, Summary};
+pub(crate) use segment::Rotation;
 pub(crate) use sink::RecordError;
+pub(crate) use stamp::parse as wall_of_stamp;
+pub(crate) use tape::{Play, Shelf, Tape};

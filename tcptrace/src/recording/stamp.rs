@@ -36,6 +36,11 @@ impl Stamper {
         self.offset = i128::from(tick.wall.0) - i128::from(tick.at.0);
     }
 
+    /// The difference, clamped to what a header can say.
+    pub(super) fn offset(&self) -> i64 {
+        self.offset.clamp(i64::MIN.into(), i64::MAX.into()) as i64
+    }
+
     /// The wall clock at `at`.
     pub(super) fn wall(&self, at: MonoNs) -> WallNs {
         let wall = i128::from(at.0) + self.offset;
@@ -92,7 +97,7 @@ fn spell(second: i64) -> [u8; 20] {
 }
 
 /// Reads an RFC 3339 stamp; nothing when it is none, or lies outside the years 1677 to 2262.
-pub(super) fn parse(text: &str) -> Option<WallNs> {
+pub(crate) fn parse(text: &str) -> Option<WallNs> {
     let at = OffsetDateTime::parse(text, &Rfc3339).ok()?;
     i64::try_from(at.unix_timestamp_nanos()).ok().map(WallNs)
 }
