@@ -13,7 +13,9 @@ use serde::Serialize;
 use crate::input::{ProcessInfo, SocketKey};
 use crate::units::{MonoNs, Port, SockId};
 
+mod confirm;
 mod evidence;
+mod place;
 mod rows;
 mod text;
 

@@ -102,7 +102,13 @@ impl World {
         let Some(slot) = self.table.get_mut(x.key.sock) else {
             return;
         };
-        slot.socket.closer.get_or_insert((pid, call));
+        if slot.socket.closer.is_none() {
+            slot.socket.closer = Some((pid, call));
+            self.processes.closed(pid, call);
+        }
+        let Some(slot) = self.table.get_mut(x.key.sock) else {
+            return;
+        };
         // Where accepts are not seen, the closer is the best witness of who held it.
         let guessed = slot
             .socket
