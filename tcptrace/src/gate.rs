@@ -38,6 +38,12 @@ impl Gate {
         }
     }
 
+    /// Forgets what waits: another file begins.
+    pub(crate) fn forget(&mut self) {
+        self.processes.clear();
+        self.beginnings.clear();
+    }
+
     /// Whether a replay of what passes makes the findings of the run.
     pub(crate) fn is_complete(&self) -> bool {
         self.complete

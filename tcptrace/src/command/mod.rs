@@ -3,7 +3,6 @@
 mod filter;
 mod live;
 mod logging;
-mod playback;
 mod record;
 mod replay;
 mod session;

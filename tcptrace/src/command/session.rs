@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tcptrace_core::Engine;
@@ -16,7 +17,7 @@ use crate::kernel::{
     self, HostFacts, Kernel, KernelError, KernelFilter, KernelOptions, ProbeOptions, ProbeState,
     ProbeStatus,
 };
-use crate::pump::{Ended, Pump};
+use crate::pump::{Ended, Opener, Pump};
 use crate::recording::{self, Completeness, Header, Probe, Recorder, Target};
 use crate::tui::{HeaderFacts, Source};
 
@@ -81,7 +82,7 @@ pub(super) fn open(
     let recorder = match target {
         Some(target) => Some(Recorder::create(
             &target,
-            &header(&kernel, &settings, &gate)?,
+            &header(&kernel, &settings, &gate, false)?,
         )?),
         None => None,
     };
@@ -98,8 +99,23 @@ fn kernel_failure(error: KernelError) -> Failure {
     Failure::new(kind, error)
 }
 
-/// What the first line of the recording says.
-fn header(kernel: &Kernel, settings: &Settings, gate: &Gate) -> Result<Header, Failure> {
+/// Opens recordings in the middle of a run, in the working directory, named after the time.
+pub(super) fn opener() -> Opener {
+    Box::new(|kernel, settings, gate| {
+        let path = format!("tcptrace-{}.ndjson", utc_stamp()?).into();
+        let target = Target::File { path, force: false };
+        let header = header(kernel, settings, gate, true)?;
+        Ok(Recorder::create(&target, &header)?)
+    })
+}
+
+/// What the first line of the recording says; `late` when it begins in the middle of a run.
+fn header(
+    kernel: &Kernel,
+    settings: &Settings,
+    gate: &Gate,
+    late: bool,
+) -> Result<Header, Failure> {
     let host = kernel.host();
     let recording_id = fs::read_to_string("/proc/sys/kernel/random/uuid")
         .context("cannot make an id for the recording; mount /proc")?;
@@ -130,10 +146,10 @@ fn header(kernel: &Kernel, settings: &Settings, gate: &Gate) -> Result<Header, F
                 },
             })
             .collect(),
-        completeness: if gate.is_complete() {
-            Completeness::All
-        } else {
-            Completeness::Filtered
+        completeness: match (late, gate.is_complete()) {
+            (true, _) => Completeness::Partial,
+            (false, true) => Completeness::All,
+            (false, false) => Completeness::Filtered,
         },
         ..Header::default()
     })
@@ -161,6 +177,7 @@ pub(super) fn header_facts(host: &HostFacts, recording: Option<String>) -> Heade
         kernel: host.kernel.clone(),
         probes: format!("{running} of {} probes, {accept}", host.probes.len()),
         recording,
+        late: Duration::ZERO,
         source: Source::Live,
     }
 }

@@ -145,7 +145,8 @@ pub(crate) enum Completeness {
     /// Every Input about the sockets that pass the filters. The engine saw the others too: the
     /// recorded findings are the ones to show.
     Filtered,
-    /// Something less, by a newer writer: the recorded findings are the ones to show.
+    /// It began in the middle of a run, or a newer writer kept something less: the recorded
+    /// findings are the ones to show.
     #[serde(other)]
     Partial,
 }
