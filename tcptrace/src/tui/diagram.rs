@@ -35,6 +35,8 @@ struct Drawing {
 enum Side {
     Before,
     After,
+    /// On a stroke, with a space on each side.
+    Over,
 }
 
 /// Connections that end without the handshake of four: resets, refusals, timeouts.
@@ -62,8 +64,7 @@ const SMALL: Drawing = Drawing {
         (48, 5, "▼"),
         (12, 7, "└─────────┬───────┘"),
         (48, 7, "▼"),
-        (36, 8, "─"),
-        (44, 8, "─▶"),
+        (36, 8, "─────────▶"),
         (54, 8, "◀─"),
     ],
     labels: &[
@@ -100,7 +101,7 @@ const SMALL: Drawing = Drawing {
         (10, 7, Side::Before, &[(FinWait2, TimeWait)]),
         (32, 7, Side::After, &[(Closing, TimeWait)]),
         (50, 7, Side::After, &[(LastAck, Close)]),
-        (42, 8, Side::Before, &[(TimeWait, Close)]),
+        (37, 8, Side::Over, &[(TimeWait, Close)]),
         (67, 8, Side::After, CUT_SHORT),
     ],
     boxed: false,
@@ -111,7 +112,7 @@ const LARGE: Drawing = Drawing {
     height: 19,
     strokes: &[
         (10, 1, "──▶"),
-        (77, 1, "◀───────"),
+        (76, 1, "◀────────"),
         (24, 3, "│"),
         (24, 4, "│"),
         (24, 5, "└─────────▶"),
@@ -124,8 +125,7 @@ const LARGE: Drawing = Drawing {
         (12, 15, "└───────────┬───────────┘"),
         (66, 15, "│"),
         (66, 16, "▼"),
-        (35, 17, "─────────"),
-        (52, 17, "────────▶"),
+        (35, 17, "──────────────────────────▶"),
         (70, 17, "◀──"),
     ],
     labels: &[
@@ -153,7 +153,7 @@ const LARGE: Drawing = Drawing {
         (8, 1, Side::Before, &[(Close, SynSent)]),
         (26, 3, Side::After, &[(SynSent, Established)]),
         (68, 3, Side::After, &[(SynRecv, Established)]),
-        (78, 2, Side::After, &[(Listen, SynRecv)]),
+        (79, 1, Side::Over, &[(Listen, SynRecv)]),
         (22, 7, Side::Before, &[(Established, FinWait1)]),
         (68, 7, Side::After, &[(Established, CloseWait)]),
         (10, 11, Side::Before, &[(FinWait1, FinWait2)]),
@@ -162,7 +162,7 @@ const LARGE: Drawing = Drawing {
         (10, 15, Side::Before, &[(FinWait2, TimeWait)]),
         (38, 15, Side::After, &[(Closing, TimeWait)]),
         (68, 15, Side::After, &[(LastAck, Close)]),
-        (50, 17, Side::Before, &[(TimeWait, Close)]),
+        (44, 17, Side::Over, &[(TimeWait, Close)]),
         (84, 17, Side::After, CUT_SHORT),
     ],
     boxed: true,
@@ -219,9 +219,10 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, whole: Rect, kept: u16, scen
         } else {
             theme.quiet()
         };
-        let x = match side {
-            Side::Before => (*x + 1).saturating_sub(text.len() as u16),
-            Side::After => *x,
+        let (x, text) = match side {
+            Side::Before => ((*x + 1).saturating_sub(text.len() as u16), text),
+            Side::After => (*x, text),
+            Side::Over => (*x, format!(" {text} ")),
         };
         put(x, *y, &Line::styled(text, style));
     }

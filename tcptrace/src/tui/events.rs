@@ -1,6 +1,6 @@
 //! The log of events: what happened to any socket, the latest first.
 
-use tcptrace_core::input::{DropOutcome, Queue};
+use tcptrace_core::input::{Context, DropOutcome, Queue};
 use tcptrace_core::units::SockId;
 use tcptrace_core::world::{Event, Moment, What};
 
@@ -101,6 +101,17 @@ pub(super) const KINDS: [&str; 8] = [
 fn sentence(event: &Event, scene: Scene<'_>) -> Cell {
     let Scene { sight, theme, .. } = scene;
     match &event.what {
+        // Who was at work is worth a word only where it was a process.
+        What::Socket(Moment::Transition { from, to, by }) => {
+            let who = match by {
+                Context::Process { .. } => format!(" {}", names::context(*by, sight, theme)),
+                Context::Interrupt => String::new(),
+            };
+            (
+                format!("{from} {} {to}{who}", theme.arrow()),
+                theme.state(*to),
+            )
+        }
         What::Socket(moment) => timeline::sentence(moment, scene),
         What::QueueDrop {
             queue,
@@ -169,7 +180,7 @@ impl Subject for Events {
 
     fn title(column: Column) -> (&'static str, bool) {
         match column {
-            Column::Time => ("TIME UTC", false),
+            Column::Time => ("TIME", false),
             Column::What => ("EVENT", false),
             Column::Process => ("PROCESS", false),
             Column::Local => ("LOCAL", false),

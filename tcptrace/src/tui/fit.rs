@@ -65,7 +65,7 @@ pub(super) fn endpoint(endpoint: Endpoint, cells: usize, theme: Theme) -> String
     left(&cut, cells, theme)
 }
 
-/// The cells that columns take, with the mark before and a space after each.
+/// The cells that columns take, with the mark or a space before each.
 pub(super) fn columns<C>(columns: &[(C, usize)]) -> usize {
     columns.iter().map(|(_, width)| width + 1).sum()
 }

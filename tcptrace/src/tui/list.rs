@@ -423,10 +423,10 @@ impl<S: Subject> List<S> {
         let top = self.cursor.scroll(self.rows.len(), page);
         for ((id, position), y) in self.rows.window(top, page).zip(top..).zip(body.y..) {
             let cells = self.subject.cells(id, &self.columns, scene);
-            let mut spans = vec![Span::raw(" ")];
+            let mut spans = Vec::new();
             for (text, style) in cells.unwrap_or_else(|| vec![("gone".to_owned(), theme.quiet())]) {
-                spans.push(Span::styled(text, style));
                 spans.push(Span::raw(" "));
+                spans.push(Span::styled(text, style));
             }
             let mut line = Line::from(spans);
             if position == marked {

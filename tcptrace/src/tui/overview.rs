@@ -19,6 +19,9 @@ const KEPT: u16 = 7;
 /// Lines below the diagram: a blank one above it, traffic, losses.
 const BESIDES: u16 = 3;
 
+/// What the line of traffic takes without sparklines.
+const TRAFFIC: usize = 78;
+
 /// A label of the panel, and the rate beside it.
 const LABEL: usize = 22;
 
@@ -90,8 +93,7 @@ fn traffic(buffer: &mut Buffer, area: Rect, scene: Scene<'_>) {
     ];
     let mut spans = vec![Span::raw(" ")];
     // Wide enough for any rate, so that nothing moves when one grows.
-    let spark = usize::from(area.width).saturating_sub(64) / COUNTERS.len();
-    let spark = if spark < 4 { 4 } else { spark.min(20) };
+    let spark = usize::from(area.width).saturating_sub(TRAFFIC) / COUNTERS.len();
     for ((name, count), rate) in COUNTERS.iter().zip(now) {
         let text = quantity::brief_rate(rate);
         spans.push(Span::styled(format!("{name} "), theme.quiet()));
@@ -103,9 +105,8 @@ fn traffic(buffer: &mut Buffer, area: Rect, scene: Scene<'_>) {
                 theme.quiet()
             },
         ));
-        // The first is worth a picture wherever there is room for one.
-        if area.width >= 100 {
-            let history = scene.rates.gains(spark, count);
+        if spark >= 4 {
+            let history = scene.rates.gains(spark.min(30), count);
             let drawn = spark::line(&history, theme);
             spans.push(Span::styled(format!(" {drawn}"), theme.quiet()));
         }
