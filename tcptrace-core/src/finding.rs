@@ -14,7 +14,9 @@ use crate::input::{ProcessInfo, SocketKey};
 use crate::units::{MonoNs, Port, SockId};
 
 mod catalogue;
+mod confirm;
 mod evidence;
+mod place;
 mod rows;
 mod text;
 

@@ -16,12 +16,15 @@ use crate::input::{
 use crate::tcp::{Endpoint, TcpState};
 use crate::units::{MonoNs, NetnsId, Pid, SockId, WallNs};
 
-mod closer;
 mod carry;
+mod closer;
+mod flows;
+mod journal;
 mod listeners;
 mod look;
 mod owners;
 mod processes;
+mod queues;
 mod slot;
 mod table;
 mod time_wait;
@@ -29,8 +32,14 @@ mod timeline;
 mod track;
 
 pub use closer::Closer;
+pub use flows::{Closes, Edges};
+pub use journal::{Event, What};
+pub use queues::Drops;
+
+use journal::Journal;
 use listeners::Listeners;
 use processes::Processes;
+use queues::Queues;
 use slot::Life;
 use table::Table;
 use time_wait::Modelled;
@@ -166,6 +175,8 @@ pub struct Process {
     pub signal: Option<u8>,
     /// Open descriptors and their limit, when last counted.
     pub descriptors: Option<(u64, u64)>,
+    /// How often it closed a connection.
+    pub closes: Closes,
 }
 
 /// What was counted since the start.
@@ -184,6 +195,8 @@ pub struct Totals {
     pub losses: [u64; LossCause::ALL.len()],
     /// Sockets now in each state, indexed by the kernel's state number.
     pub in_state: [u64; 13],
+    /// How often each edge of the state diagram was taken.
+    pub edges: Edges,
 }
 
 /// Ended sockets kept for their details: some seconds at a thousand connections a second.
@@ -212,6 +225,8 @@ pub struct World {
     processes: Processes,
     netns: BTreeMap<NetnsId, NetnsFacts>,
     modelled: Modelled,
+    queues: Queues,
+    journal: Journal,
     ended: VecDeque<SockId>,
     /// The snapshots under way, and the number of the last one that began.
     snapshots: Vec<(SnapshotMark, u32)>,
@@ -296,6 +311,16 @@ impl World {
     /// The sysctls of a namespace.
     pub fn netns_facts(&self, netns: NetnsId) -> Option<&NetnsFacts> {
         self.netns.get(&netns)
+    }
+
+    /// The latest events of all sockets, oldest first; bounded.
+    pub fn events(&self) -> impl Iterator<Item = &Event> {
+        self.journal.iter()
+    }
+
+    /// The handshakes that a listener refused; absent until it was sampled.
+    pub fn drops(&self, listener: SockId) -> Option<Drops> {
+        self.queues.drops(listener)
     }
 
     /// Counts.

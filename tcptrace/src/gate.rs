@@ -69,6 +69,12 @@ impl Gate {
         self.events
     }
 
+    /// Forgets what waits: another file begins.
+    pub(crate) fn forget(&mut self) {
+        self.processes.clear();
+        self.beginnings.clear();
+    }
+
     /// Whether a replay of what passes makes the findings of the run.
     pub(crate) fn is_complete(&self) -> bool {
         self.complete
@@ -254,6 +260,7 @@ impl Gate {
 fn owned(engine: &Engine, sock: SockId) -> Annotation {
     Annotation {
         in_state: None,
+        closer: None,
         process: engine
             .world()
             .socket(sock)

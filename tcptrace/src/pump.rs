@@ -4,6 +4,9 @@
 //! the live engine saw; a tick is applied only after everything older than it has been drained;
 //! nothing here blocks on a terminal, a file or a network.
 
+mod on_demand;
+pub(crate) mod play;
+
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -19,6 +22,10 @@ use crate::failure::Failure;
 use crate::gate::Gate;
 use crate::kernel::{HostFacts, Kernel};
 use crate::recording::{self, RecordError, Recorder, Summary};
+use crate::tui::Play;
+
+use on_demand::OnDemand;
+pub(crate) use on_demand::Opener;
 
 /// How often the engine hears the clock.
 const TICK: Duration = Duration::from_millis(250);
@@ -60,13 +67,17 @@ pub(crate) enum Ended {
     DiskLow,
 }
 
-/// Whether the loop goes on.
+/// How the loop goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flow {
     /// On.
     Continue,
     /// The user is done.
     Quit,
+    /// A recording is to start, or the one that runs is to end.
+    Record,
+    /// Of a replay.
+    Play(Play),
 }
 
 /// Who looks on while facts flow: the TUI, or a progress line.
@@ -86,6 +97,27 @@ pub(crate) trait Front {
     /// Something that the user should know while the run goes on.
     fn warn(&mut self, warning: &dyn fmt::Display);
 
+    /// Something that was asked for has happened, or could not.
+    fn tell(&mut self, news: &dyn fmt::Display) {
+        self.warn(news);
+    }
+
+    /// What time it is; called before each refresh of a live run.
+    fn clock(&mut self, _: MonoNs) {}
+
+    /// The process was stopped and goes on: the terminal may have been anybody's.
+    fn resumed(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// What the user looks at and the engine has not asked for; called once a second.
+    fn wishes(&mut self) -> Vec<Request> {
+        Vec::new()
+    }
+
+    /// A replay has come so far; `anew` when it went back and the engine is another one.
+    fn replayed(&mut self, _position: String, _anew: bool) {}
+
     /// Shows the state of things; called at most ten times a second.
     fn refresh(&mut self, engine: &Engine, recorder: Option<&Recorder>) -> Result<(), Failure>;
 }
@@ -104,6 +136,7 @@ pub(crate) struct Pump {
     /// The clock as it was read for the next tick, until everything older has been drained.
     due: Option<MonoNs>,
     last_poll: MonoNs,
+    on_demand: OnDemand,
 }
 
 /// What a run leaves behind.
@@ -137,6 +170,7 @@ impl Pump {
             last_tick: now,
             due: None,
             last_poll: MonoNs::default(),
+            on_demand: OnDemand::default(),
         }
     }
 
@@ -190,20 +224,28 @@ impl Pump {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut hangup = signal(SignalKind::hangup())?;
         let until = duration.map(|duration| self.kernel.now().plus(duration));
+        let mut resumed = signal(SignalKind::from_raw(libc::SIGCONT))?;
         let mut next_refresh = MonoNs::default();
+        let mut next_wishes = MonoNs::default();
         loop {
             let handled = tokio::select! {
                 biased;
                 _ = interrupt.recv() => return Ok(Ended::Signal),
                 _ = terminate.recv() => return Ok(Ended::Signal),
                 _ = hangup.recv() => return Ok(Ended::Signal),
+                _ = resumed.recv() => {
+                    front.resumed()?;
+                    None
+                }
                 event = front.event() => Some(event),
                 () = self.kernel.ready() => None,
                 () = tokio::time::sleep(INTERVAL) => None,
             };
             if let Some(event) = handled {
-                if front.handle(event, &self.engine)? == Flow::Quit {
-                    return Ok(Ended::Quit);
+                match front.handle(event, &self.engine)? {
+                    Flow::Quit => return Ok(Ended::Quit),
+                    Flow::Record => self.toggle_recording(front),
+                    Flow::Continue | Flow::Play(_) => {}
                 }
                 next_refresh = MonoNs::default();
             }
@@ -211,9 +253,14 @@ impl Pump {
             for finding in self.changed.drain(..) {
                 front.finding(&finding, &self.engine);
             }
+            self.report_recording(front);
             if let Some(recorder) = &mut self.recorder {
                 match recorder.failure() {
                     None => {}
+                    Some(error) if self.on_demand.running => {
+                        front.tell(&error);
+                        self.end_recording();
+                    }
                     Some(RecordError::BrokenPipe) => return Ok(Ended::BrokenPipe),
                     Some(error @ RecordError::LowSpace { .. }) => {
                         front.warn(&error);
@@ -229,7 +276,12 @@ impl Pump {
             for silent in self.kernel.silent() {
                 front.warn(&silent);
             }
+            if now >= next_wishes {
+                self.requests.extend(front.wishes());
+                next_wishes = now.plus(POLL);
+            }
             if now >= next_refresh {
+                front.clock(now);
                 front.refresh(&self.engine, self.recorder.as_ref())?;
                 next_refresh = now.plus(REFRESH);
             }
@@ -258,10 +310,12 @@ impl Pump {
         let at = self.engine.world().now();
         let mut findings = self.engine.finish(at);
         findings.retain(|finding| self.gate.passes_finding(finding, &self.engine));
+        let before = self.wait_for_recording().transpose()?;
         let summary = self
             .recorder
             .map(|recorder| recorder.finish(&findings, ended, at))
-            .transpose()?;
+            .transpose()?
+            .or(before);
         Ok(Finished {
             engine: self.engine,
             findings,

@@ -216,6 +216,9 @@ impl World {
         if let Some(slot) = self.listener_slot(&x.key, x.at) {
             slot.socket.accept_queue = Some(x.accept);
             slot.socket.syn_depth = Some(x.syn_depth);
+            if slot.life == Life::Live {
+                self.queues.sample(x.key.sock, x.at, x.drops);
+            }
         }
     }
 }

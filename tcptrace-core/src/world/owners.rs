@@ -100,7 +100,11 @@ impl World {
             return None;
         };
         let slot = self.table.get_mut(x.key.sock)?;
-        slot.socket.closer.get_or_insert((pid, call));
+        if slot.socket.closer.is_none() {
+            slot.socket.closer = Some((pid, call));
+            self.processes.closed(pid, call);
+        }
+        let slot = self.table.get_mut(x.key.sock)?;
         // Where accepts are not seen, the closer is the best witness of who held it.
         let guessed = slot
             .socket

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::input::{ProcessFact, ProcessInfo};
 use crate::units::{MonoNs, Pid};
-use crate::world::Process;
+use crate::world::{CloseCall, Closes, Process};
 
 /// Exited processes kept for look-ups. Sockets name their owners themselves; this is for screens.
 const EXITED: usize = 8192;
@@ -44,7 +44,13 @@ impl Processes {
             exited: None,
             signal: None,
             descriptors: None,
+            closes: Closes::default(),
         })
+    }
+
+    /// The process closed a connection.
+    pub(super) fn closed(&mut self, pid: Pid, call: CloseCall) {
+        self.entry(pid).closes.add(call);
     }
 
     /// Takes in news; returns how many processes were evicted.
@@ -57,6 +63,7 @@ impl Processes {
                     process.exited = None;
                     process.signal = None;
                     process.descriptors = None;
+                    process.closes = Closes::default();
                 }
                 process.info = info.clone();
             }

@@ -11,7 +11,9 @@ use crate::tcp::TcpState;
 use crate::units::{MonoNs, SockId};
 use crate::world::slot::{Life, Slot};
 use crate::world::time_wait::TIME_WAIT;
-use crate::world::{ENDED, HOLDERS, LOSSES, Moment, NAMESPACES, Origin, SOCKETS, Totals, World};
+use crate::world::{
+    ENDED, HOLDERS, LOSSES, Moment, NAMESPACES, Origin, SOCKETS, Totals, What, World,
+};
 
 /// `tcp_fin_timeout` where the namespace's value is not known: the kernel's default.
 const FIN_TIMEOUT: Duration = Duration::from_secs(60);
@@ -90,6 +92,11 @@ impl World {
         {
             annotation.process.clone_from(&slot.socket.owner);
         }
+        if let Some(what) = What::of(input) {
+            let key = input.key().copied().unwrap_or_default();
+            let owner = annotation.process.as_ref().map(|owner| owner.process.pid);
+            self.journal.add(input.at(), key, owner, what);
+        }
     }
 
     /// The slot of a socket that an event names; created when it was not known. `state` is the one
@@ -140,6 +147,7 @@ impl World {
             if slot.socket.origin == Origin::Listener {
                 let key = slot.socket.key;
                 self.listeners.remove(id, key.netns, key.local);
+                self.queues.forget(id);
             }
             self.table.remove(id);
         }
@@ -202,6 +210,12 @@ impl World {
         } else {
             None
         };
+        match modelled {
+            None => self.totals.edges.add(x.from, x.to, 1),
+            Some((TcpState::TimeWait, _)) => self.totals.edges.add(x.from, TcpState::TimeWait, 1),
+            // It stays in FIN_WAIT2, only elsewhere.
+            Some(_) => {}
+        }
         let Some(slot) = self.table.get_mut(id) else {
             return;
         };
@@ -323,6 +337,7 @@ impl World {
         if slot.socket.origin == Origin::Listener {
             let key = slot.socket.key;
             self.listeners.remove(id, key.netns, key.local);
+            self.queues.forget(id);
         }
         self.ended.push_back(id);
         if self.ended.len() > ENDED
@@ -355,17 +370,18 @@ impl World {
         self.now = self.now.max(x.at);
         self.clock = Some(*x);
         while let Some(id) = self.modelled.expired(x.at) {
-            if self
-                .table
-                .get(id)
-                .is_some_and(|slot| slot.life == Life::Modelled)
+            if let Some(slot) = self.table.get(id)
+                && slot.life == Life::Modelled
             {
+                let state = slot.socket.state;
+                self.totals.edges.add(state, TcpState::Close, 1);
                 self.end(id);
             }
         }
         while let Some((state, count)) = self.modelled.expired_counted(x.at) {
             let total = &mut self.totals.in_state[state as usize];
             *total = total.saturating_sub(count);
+            self.totals.edges.add(state, TcpState::Close, count);
         }
     }
 }

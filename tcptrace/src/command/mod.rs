@@ -6,7 +6,6 @@ mod filter;
 mod findings;
 mod live;
 mod logging;
-mod playback;
 mod player;
 mod record;
 mod replay;
@@ -21,8 +20,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use tcptrace_core::settings::{SetError, Settings};
 
-use crate::kernel::TierChoice;
 use crate::failure::Failure;
+use crate::kernel::TierChoice;
 
 /// Says which TCP connections of this host are in trouble, who owns them, why, and what to do.
 #[derive(Debug, Parser)]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tcptrace_core::Engine;
@@ -16,7 +17,7 @@ use crate::kernel::{
     self, HostFacts, Kernel, KernelError, KernelFilter, KernelOptions, ProbeOptions, ProbeState,
     ProbeStatus,
 };
-use crate::pump::{Ended, Pump};
+use crate::pump::{Ended, Opener, Pump};
 use crate::recording::{self, Completeness, Header, Probe, Recorder, Rotation, Target};
 use crate::tui::{HeaderFacts, Source};
 
@@ -103,7 +104,7 @@ pub(super) fn open_keeping(
         Some(target) => Some(Recorder::create(
             &target,
             keep.rotation,
-            &header(&kernel, &settings, &gate)?,
+            &header(&kernel, &settings, &gate, false)?,
         )?),
         None => None,
     };
@@ -133,8 +134,23 @@ fn kernel_failure(error: KernelError) -> Failure {
     Failure::new(kind, error)
 }
 
-/// What the first line of the recording says.
-fn header(kernel: &Kernel, settings: &Settings, gate: &Gate) -> Result<Header, Failure> {
+/// Opens recordings in the middle of a run, in the working directory, named after the time.
+pub(super) fn opener() -> Opener {
+    Box::new(|kernel, settings, gate| {
+        let path = format!("tcptrace-{}.ndjson", utc_stamp()?).into();
+        let target = Target::File { path, force: false };
+        let header = header(kernel, settings, gate, true)?;
+        Ok(Recorder::create(&target, Rotation::default(), &header)?)
+    })
+}
+
+/// What the first line of the recording says; `late` when it begins in the middle of a run.
+fn header(
+    kernel: &Kernel,
+    settings: &Settings,
+    gate: &Gate,
+    late: bool,
+) -> Result<Header, Failure> {
     let host = kernel.host();
     let recording_id = fs::read_to_string("/proc/sys/kernel/random/uuid")
         .context("cannot make an id for the recording; mount /proc")?;
@@ -165,11 +181,12 @@ fn header(kernel: &Kernel, settings: &Settings, gate: &Gate) -> Result<Header, F
                 },
             })
             .collect(),
-        completeness: match gate.events() {
-            Events::All if gate.is_complete() => Completeness::All,
-            Events::All => Completeness::Filtered,
-            Events::Suspects => Completeness::Suspects,
-            Events::None => Completeness::None,
+        completeness: match (late, gate.events()) {
+            (true, _) => Completeness::Partial,
+            (false, Events::All) if gate.is_complete() => Completeness::All,
+            (false, Events::All) => Completeness::Filtered,
+            (false, Events::Suspects) => Completeness::Suspects,
+            (false, Events::None) => Completeness::None,
         },
         ..Header::default()
     })
@@ -197,6 +214,7 @@ pub(super) fn header_facts(host: &HostFacts, recording: Option<String>) -> Heade
         kernel: host.kernel.clone(),
         probes: format!("{running} of {} probes, {accept}", host.probes.len()),
         recording,
+        late: Duration::ZERO,
         source: Source::Live,
     }
 }

@@ -155,6 +155,7 @@ mod tests {
             unread: None,
             unacked: None,
             usage: None,
+            waiter: None,
             listener: listener.map(SockId),
         })
     }

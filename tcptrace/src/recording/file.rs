@@ -40,6 +40,11 @@ pub(super) struct OpenFile {
 }
 
 impl Target {
+    /// Opens it for something that is no recording, in the same careful way.
+    pub(crate) fn create(&self) -> Result<File, RecordError> {
+        self.open().map(|opened| opened.file)
+    }
+
     /// Opens it, for the user behind sudo where there is one.
     pub(super) fn open(&self) -> Result<OpenFile, RecordError> {
         match self {

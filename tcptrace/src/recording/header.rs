@@ -153,7 +153,8 @@ pub(crate) enum Completeness {
     Suspects,
     /// No facts about single sockets at all: findings, counters, losses.
     None,
-    /// Something less, by a newer writer: the recorded findings are the ones to show.
+    /// It began in the middle of a run, or a newer writer kept something less: the recorded
+    /// findings are the ones to show.
     #[serde(other)]
     Partial,
 }

@@ -314,6 +314,11 @@ impl Recorder {
         self.report.failure()
     }
 
+    /// The file, or standard output.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Bytes so far, those under way included.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes + self.batch.len() as u64

@@ -1,33 +1,41 @@
 //! One socket: its tuple, its owner and how that is known, who else holds it, and what happened.
 
 use crossterm::event::KeyEvent;
-use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use tcptrace_core::Finding;
 use tcptrace_core::tcp::TcpState;
-use tcptrace_core::units::SockId;
+use tcptrace_core::units::{Pid, SockId};
 use tcptrace_core::world::Socket;
 
 use super::document::Document;
 use super::escape::escape;
+use super::listeners::{gauge, syn_queue};
 use super::names;
 use super::quantity;
 use super::screen::{Place, Scene, Screen, Step};
 use super::sight::Sight;
 use super::timeline;
 
+/// The width of a queue's gauge and numbers.
+const GAUGE: usize = 32;
+
 pub(super) fn key(key: KeyEvent, place: &mut Place, id: SockId, sight: Sight<'_>) -> Step {
     place.key(key, &links(id, sight))
 }
 
-/// What can be opened from here: the findings that show this socket, and its listener.
+/// What can be opened from here: the findings that show this socket, its listener, its owner.
 fn links(id: SockId, sight: Sight<'_>) -> Vec<Screen> {
     let listener = sight.socket(id).and_then(|socket| socket.listener);
     findings(id, sight)
         .map(|finding| Screen::Finding(finding.id))
         .chain(listener.map(Screen::Connection))
+        .chain(owner_of(id, sight).map(Screen::Process))
         .collect()
+}
+
+fn owner_of(id: SockId, sight: Sight<'_>) -> Option<Pid> {
+    let owner = sight.socket(id)?.owner.as_ref()?;
+    Some(owner.process.pid)
 }
 
 fn findings(id: SockId, sight: Sight<'_>) -> impl Iterator<Item = &Finding> {
@@ -36,15 +44,9 @@ fn findings(id: SockId, sight: Sight<'_>) -> impl Iterator<Item = &Finding> {
         .filter(move |finding| finding.sample_ids().any(|sample| sample == id))
 }
 
-pub(super) fn draw(
-    buffer: &mut Buffer,
-    area: Rect,
-    place: &mut Place,
-    scene: Scene<'_>,
-    id: SockId,
-) {
+/// The socket, laid out.
+pub(super) fn describe(document: &mut Document, place: &Place, scene: Scene<'_>, id: SockId) {
     let Scene { sight, theme, .. } = scene;
-    let mut document = Document::new(area, theme);
     let links = links(id, sight);
     let marked = links.get(place.marked(links.len())).copied();
     let Some(socket) = sight.socket(id) else {
@@ -52,9 +54,9 @@ pub(super) fn draw(
             &format!("Socket {id} is gone, and so is what was known of it. Esc leads back."),
             theme.plain(),
         );
-        return document.draw(buffer, area, place);
+        return;
     };
-    title(&mut document, socket, scene);
+    title(document, socket, scene);
     document.pairs(&facts(socket, scene));
 
     document.heading("Owner");
@@ -81,9 +83,13 @@ pub(super) fn draw(
         };
         document.link(&text, marked == Some(Screen::Connection(listener)));
     }
+    if let Some(pid) = owner_of(id, sight) {
+        document.heading("Process");
+        let text = names::pid(pid, sight, theme);
+        document.link(&text, marked == Some(Screen::Process(pid)));
+    }
     document.heading("Timeline");
-    timeline::describe(&mut document, id, scene);
-    document.draw(buffer, area, place);
+    timeline::describe(document, id, scene);
 }
 
 fn title(document: &mut Document, socket: &Socket, scene: Scene<'_>) {
@@ -118,13 +124,20 @@ fn facts(socket: &Socket, scene: Scene<'_>) -> Vec<(&'static str, String)> {
         facts.push(("half-close", text.to_owned()));
     }
     if let Some(queue) = socket.accept_queue {
-        facts.push((
-            "accept queue",
-            format!("{} waiting, limit {}", queue.depth, queue.limit),
-        ));
+        facts.push(("accept queue", gauge(Some(queue), GAUGE, theme).0));
     }
-    if let Some(depth) = socket.syn_depth {
-        facts.push(("half-open", depth.to_string()));
+    if let Some(queue) = syn_queue(socket) {
+        facts.push(("SYN queue", gauge(Some(queue), GAUGE, theme).0));
+    }
+    if let Some(drops) = sight.drops(socket.key.sock) {
+        facts.push((
+            "refused",
+            format!(
+                "{} since the trace began, {} a second lately",
+                quantity::count(drops.total),
+                quantity::rate(drops.per_second)
+            ),
+        ));
     }
     if let Some((at, by)) = socket.last_accept {
         let age = quantity::age(sight.now().since(at));

@@ -1,326 +1,270 @@
-//! The list of connections: sorted, filtered, and as quick with 100,000 as with ten.
-//!
-//! The order is worked out anew once per tick of the engine, or when the sort or the filter
-//! changes; only the rows on the screen are looked up and formatted.
+//! The list of connections.
 
-use crossterm::event::{KeyCode, KeyEvent};
-use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
-use ratatui::text::{Line, Span};
-use tcptrace_core::filter::Filter;
-use tcptrace_core::tcp::TcpState;
-use tcptrace_core::units::{MonoNs, SockId};
+use std::net::IpAddr;
 
-use super::columns;
-use super::cursor::{Cursor, Movement};
+use tcptrace_core::tcp::{Endpoint, TcpState};
+use tcptrace_core::units::SockId;
+use tcptrace_core::world::Socket;
+
+use super::export::Exported;
 use super::fit;
-use super::prompt::{Prompt, Typed};
+use super::list::{Cell, Sieve, Subject};
+use super::names;
 use super::quantity;
-use super::rows::{Column, Rows, Sort};
-use super::screen::{Key, Scene, Screen, Step};
+use super::rows::Rank;
+use super::screen::{Scene, Screen};
 use super::sight::Sight;
-use super::words::Query;
 
-pub(super) const KEYS: &[Key] = &[
-    (
-        "Enter",
-        "open",
-        "owner, holders and timeline of a connection",
-    ),
-    (
-        "/",
-        "filter",
-        "show only some; Enter keeps the words, Esc drops them",
-    ),
-    (
-        "s/S",
-        "sort",
-        "by the next column; S turns the order around",
-    ),
-    ("c", "", "clear the filter"),
-];
+/// Every socket that does not listen.
+#[derive(Debug, Default)]
+pub(super) struct Connections;
 
-/// Keys while the filter is typed.
-pub(super) const EDIT_KEYS: &[Key] = &[
-    ("Enter", "keep", ""),
-    ("Esc", "drop", ""),
-    ("Ctrl-U", "empty", ""),
-    ("Ctrl-W", "erase a word", ""),
-    (
-        "",
-        "words: state: port: pid: comm: local: remote: or any text",
-        "",
-    ),
-];
-
-/// The list, its order and its filter.
-#[derive(Debug)]
-pub(super) struct Connections {
-    /// What the command line excludes from the view.
-    base: Filter,
-    query: Query,
-    editing: Option<Editing>,
-    sort: Sort,
-    cursor: Cursor<SockId>,
-    rows: Rows,
-    /// What `rows` was made from; made anew when it is another tick's or `None`.
-    made_at: Option<MonoNs>,
-    /// The columns that fitted when last drawn.
-    columns: Vec<(Column, usize)>,
+/// What connections can be sorted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Column {
+    State,
+    Age,
+    Process,
+    Local,
+    Peer,
+    Unread,
+    Retransmits,
+    Netns,
 }
 
-/// The filter line is open.
-#[derive(Debug)]
-struct Editing {
-    prompt: Prompt,
-    /// What Esc goes back to.
-    before: Query,
-    /// Why the words in the prompt cannot be understood; the last good ones stay in force.
-    complaint: Option<String>,
+impl Column {
+    fn rank(self, socket: &Socket) -> Rank {
+        match self {
+            Self::State => (trouble(socket.state).into(), socket.since.0),
+            Self::Age => (socket.since.0.into(), 0),
+            Self::Process => process_rank(socket),
+            Self::Local => endpoint_rank(socket.local()),
+            Self::Peer => endpoint_rank(socket.peer()),
+            Self::Unread => (most_first(socket.unread.map(u64::from)), socket.since.0),
+            Self::Retransmits => {
+                let retransmits = u64::from(socket.retransmits);
+                (most_first(Some(retransmits)), socket.since.0)
+            }
+            Self::Netns => (socket.netns().0.into(), socket.since.0),
+        }
+    }
 }
 
-impl Connections {
-    pub(super) fn new(base: Filter) -> Self {
-        Self {
-            base,
-            query: Query::default(),
-            editing: None,
-            sort: Sort {
-                column: Column::State,
-                reversed: false,
-            },
-            cursor: Cursor::default(),
-            rows: Rows::default(),
-            made_at: None,
-            columns: Vec::new(),
+/// How much a state calls for a look: the least first.
+fn trouble(state: TcpState) -> u8 {
+    match state {
+        TcpState::CloseWait => 0,
+        TcpState::LastAck => 1,
+        TcpState::Closing => 2,
+        TcpState::FinWait1 => 3,
+        TcpState::SynSent => 4,
+        TcpState::SynRecv | TcpState::NewSynRecv => 5,
+        TcpState::FinWait2 => 6,
+        TcpState::Established => 7,
+        TcpState::TimeWait => 8,
+        TcpState::Close => 9,
+        TcpState::Listen => 10,
+    }
+}
+
+/// By the name of the owner, then by pid; who is not known comes last.
+pub(super) fn process_rank(socket: &Socket) -> Rank {
+    match &socket.owner {
+        Some(owner) => (text_rank(&owner.process.name), owner.process.pid.0.into()),
+        None => (u128::MAX, 0),
+    }
+}
+
+/// The first 16 bytes, which hold a whole `comm`.
+pub(super) fn text_rank(text: &str) -> u128 {
+    let mut bytes = [0; 16];
+    for (byte, from) in bytes.iter_mut().zip(text.bytes()) {
+        *byte = from.to_ascii_lowercase();
+    }
+    u128::from_be_bytes(bytes)
+}
+
+pub(super) fn endpoint_rank(endpoint: Endpoint) -> Rank {
+    let address = match endpoint.address {
+        Some(IpAddr::V4(address)) => address.to_ipv6_mapped().to_bits(),
+        Some(IpAddr::V6(address)) => address.to_bits(),
+        None => u128::MAX,
+    };
+    (
+        address,
+        endpoint.port.map_or(u64::MAX, |port| port.0.into()),
+    )
+}
+
+pub(super) fn most_first(number: Option<u64>) -> u128 {
+    number.map_or(u128::MAX, |number| u128::from(u64::MAX - number))
+}
+
+impl Subject for Connections {
+    type Id = SockId;
+    type Column = Column;
+    const NAME: &'static str = "Connections";
+    const NONE: &'static str = "No connection.";
+    const COLUMNS: &'static [Column] = &[
+        Column::State,
+        Column::Age,
+        Column::Process,
+        Column::Local,
+        Column::Peer,
+        Column::Unread,
+        Column::Retransmits,
+        Column::Netns,
+    ];
+
+    fn title(column: Column) -> (&'static str, bool) {
+        match column {
+            Column::State => ("STATE", false),
+            Column::Age => ("AGE", true),
+            Column::Process => ("PROCESS", false),
+            Column::Local => ("LOCAL", false),
+            Column::Peer => ("PEER", false),
+            Column::Unread => ("UNREAD", true),
+            Column::Retransmits => ("RETX", true),
+            Column::Netns => ("NETNS", false),
         }
     }
 
-    /// Whether keys are text now.
-    pub(super) fn is_editing(&self) -> bool {
-        self.editing.is_some()
-    }
-
-    /// Makes the rows anew at the next look: what the view borrows from has changed.
-    pub(super) fn forget_rows(&mut self) {
-        self.made_at = None;
-    }
-
-    /// The first `count` connections as the list shows them.
-    pub(super) fn shown(&mut self, sight: Sight<'_>, count: usize) -> Vec<SockId> {
-        self.refresh(sight);
-        self.rows.window(0, count).collect()
-    }
-
-    fn refresh(&mut self, sight: Sight<'_>) {
-        let now = sight.now();
-        if self.made_at == Some(now) {
-            return;
-        }
-        self.made_at = Some(now);
-        let shown = sight.sockets().filter(|socket| {
-            socket.state != TcpState::Listen
-                && self.base.passes(socket)
-                && self.query.passes(socket, sight)
-        });
-        self.rows.fill(shown, self.sort);
-    }
-
-    fn settle(&mut self) -> usize {
-        let selected = self.cursor.selected();
-        let found = selected.and_then(|id| self.rows.position(id));
-        let position = self.cursor.settle(found, self.rows.len());
-        if selected.is_some() && found.is_none() {
-            // It is gone: go on with the one that took its place.
-            let heir = self.rows.at(position);
-            self.cursor.select(heir, position);
-        }
-        position
-    }
-
-    pub(super) fn key(&mut self, key: KeyEvent, sight: Sight<'_>) -> Step {
-        if self.editing.is_some() {
-            return self.type_key(key);
-        }
-        self.refresh(sight);
-        if let Some(movement) = Movement::of(key) {
-            self.settle();
-            let target = self.cursor.target(movement, self.rows.len());
-            let id = self.rows.at(target);
-            self.cursor.select(id, target);
-            return Step::Changed;
-        }
-        match key.code {
-            KeyCode::Enter => {
-                let position = self.settle();
-                let id = self.rows.at(position);
-                id.map_or(Step::Unknown, |id| Step::Open(Screen::Connection(id)))
+    /// 80 cells show what one cannot do without; what is beyond goes to more columns, then to
+    /// names and addresses.
+    fn fitting(cells: usize) -> Vec<(Column, usize)> {
+        let mut columns = vec![
+            (Column::State, 11),
+            (Column::Age, 7),
+            (Column::Process, 16),
+            (Column::Local, 20),
+            (Column::Peer, 20),
+        ];
+        for (column, width) in [
+            (Column::Unread, 7),
+            (Column::Retransmits, 5),
+            (Column::Netns, 10),
+        ] {
+            if fit::columns(&columns) + width < cells {
+                columns.push((column, width));
             }
-            KeyCode::Char('/') => {
-                self.editing = Some(Editing {
-                    prompt: Prompt::new(&self.query.text),
-                    before: self.query.clone(),
-                    complaint: None,
-                });
-                Step::Changed
-            }
-            KeyCode::Char('s') => {
-                self.sort = Sort {
-                    column: self.next_column(),
-                    reversed: false,
-                };
-                self.forget_rows();
-                Step::Changed
-            }
-            KeyCode::Char('S') => {
-                self.sort.reversed = !self.sort.reversed;
-                self.forget_rows();
-                Step::Changed
-            }
-            KeyCode::Char('c') | KeyCode::Esc if !self.query.is_empty() => {
-                self.query = Query::default();
-                self.forget_rows();
-                Step::Changed
-            }
-            _ => Step::Unknown,
         }
+        // One more cell makes room for any IPv4 endpoint; 24 for any process; 47 for any IPv6 one.
+        let wishes = [
+            (Column::Local, 21),
+            (Column::Peer, 21),
+            (Column::Process, 24),
+            (Column::Peer, 47),
+            (Column::Local, 47),
+        ];
+        fit::widen(&mut columns, cells, &wishes);
+        columns
     }
 
-    /// The next column that is on the screen.
-    fn next_column(&self) -> Column {
-        let is_shown = |column| {
-            self.columns.is_empty() || self.columns.iter().any(|(shown, _)| *shown == column)
-        };
-        let mut column = self.sort.column.next();
-        while !is_shown(column) && column != self.sort.column {
-            column = column.next();
-        }
-        column
+    fn rank(
+        &mut self,
+        sight: Sight<'_>,
+        sieve: &Sieve<'_>,
+        column: Column,
+        rows: &mut Vec<(Rank, SockId)>,
+    ) {
+        let shown = sight
+            .sockets()
+            .filter(|socket| socket.state != TcpState::Listen && sieve.passes(socket, sight));
+        rows.extend(shown.map(|socket| (column.rank(socket), socket.key.sock)));
     }
 
-    fn type_key(&mut self, key: KeyEvent) -> Step {
-        let Some(editing) = &mut self.editing else {
-            return Step::Unknown;
-        };
-        match editing.prompt.key(key) {
-            Typed::Changed => self.understand(),
-            Typed::Done if editing.complaint.is_none() => self.editing = None,
-            Typed::Done => {}
-            Typed::Dropped => {
-                self.query = std::mem::take(&mut editing.before);
-                self.editing = None;
-                self.forget_rows();
-            }
-            Typed::Unknown => return Step::Unknown,
-        }
-        Step::Changed
-    }
-
-    /// Takes pasted text into the filter line.
-    pub(super) fn paste(&mut self, text: &str) {
-        if let Some(editing) = &mut self.editing {
-            for c in text.chars() {
-                editing.prompt.insert(c);
-            }
-            self.understand();
-        }
-    }
-
-    /// Applies the words as they are typed, as far as they make sense.
-    fn understand(&mut self) {
-        let Some(editing) = &mut self.editing else {
-            return;
-        };
-        match editing.prompt.text().parse() {
-            Ok(query) => {
-                editing.complaint = None;
-                self.query = query;
-                self.forget_rows();
-            }
-            Err(bad) => editing.complaint = Some(bad.to_string()),
-        }
-    }
-
-    pub(super) fn draw(&mut self, buffer: &mut Buffer, area: Rect, scene: Scene<'_>) {
+    fn cells(
+        &self,
+        id: SockId,
+        columns: &[(Column, usize)],
+        scene: Scene<'_>,
+    ) -> Option<Vec<Cell>> {
         let Scene { sight, theme, .. } = scene;
-        self.refresh(sight);
-        self.columns = columns::fitting(area.width.into());
-        self.draw_title(buffer, area, scene);
-        let headings = columns::headings(&self.columns, self.sort, theme);
-        buffer.set_line(area.x, area.y + 1, &headings, area.width);
-        let body = Rect {
-            y: area.y + 2,
-            height: area.height.saturating_sub(2),
-            ..area
-        };
-        if self.rows.len() == 0 {
-            let text = if self.query.is_empty() && self.base.is_empty() {
-                "  No connection."
-            } else {
-                "  No connection passes the filter; c clears it."
-            };
-            buffer.set_line(
-                body.x,
-                body.y,
-                &Line::styled(text, theme.quiet()),
-                body.width,
-            );
-            return;
-        }
-        let marked = self.settle();
-        let page = usize::from(body.height);
-        let top = self.cursor.scroll(self.rows.len(), page);
-        for ((id, position), y) in self.rows.window(top, page).zip(top..).zip(body.y..) {
-            let mut line = match sight.socket(id) {
-                Some(socket) => columns::row(socket, &self.columns, scene),
-                None => Line::styled(" gone", theme.quiet()),
-            };
-            if position == marked {
-                let text: String = line.spans.iter().map(|span| &*span.content).collect();
-                let text = format!("{}{}", theme.marker(), text.get(1..).unwrap_or_default());
-                line = Line::styled(fit::left(&text, body.width.into(), theme), theme.selected());
+        let socket = sight.socket(id)?;
+        let cell = |(column, cells): &(Column, usize)| {
+            let cells = *cells;
+            match column {
+                Column::State => (
+                    fit::left(socket.state.name(), cells, theme),
+                    theme.state(socket.state),
+                ),
+                Column::Age => (
+                    fit::right(&names::state_age(socket, sight), cells, theme),
+                    theme.plain(),
+                ),
+                Column::Process => (
+                    names::owner_column(socket.owner.as_ref(), cells, sight, theme),
+                    theme.plain(),
+                ),
+                Column::Local => (fit::endpoint(socket.local(), cells, theme), theme.plain()),
+                Column::Peer => (fit::endpoint(socket.peer(), cells, theme), theme.plain()),
+                Column::Unread => {
+                    let unread = socket.unread.map(|bytes| quantity::count(bytes.into()));
+                    let text = unread.unwrap_or_else(|| "-".to_owned());
+                    (fit::right(&text, cells, theme), theme.plain())
+                }
+                Column::Retransmits => {
+                    let text = quantity::count(socket.retransmits.into());
+                    (fit::right(&text, cells, theme), theme.plain())
+                }
+                Column::Netns => (
+                    fit::left(&socket.netns().0.to_string(), cells, theme),
+                    theme.quiet(),
+                ),
             }
-            buffer.set_line(body.x, y, &line, body.width);
-        }
+        };
+        Some(columns.iter().map(cell).collect())
     }
 
-    fn draw_title(&self, buffer: &mut Buffer, area: Rect, scene: Scene<'_>) {
-        let theme = scene.theme;
-        let mut spans = vec![Span::styled(" Connections  ", theme.heading())];
-        if let Some(editing) = &self.editing {
-            let (before, after) = editing.prompt.halves();
-            let mut after = after.chars();
-            let at = after.next().unwrap_or(' ');
-            spans.extend([
-                Span::styled("/", theme.bold()),
-                Span::raw(before.to_owned()),
-                Span::styled(at.to_string(), theme.selected()),
-                Span::raw(after.as_str().to_owned()),
-                Span::raw("  "),
-            ]);
-            match &editing.complaint {
-                Some(text) => spans.push(Span::styled(text.clone(), theme.loud())),
-                None => spans.push(Span::styled(
-                    format!("{} shown", quantity::count(self.rows.len() as u64)),
-                    theme.quiet(),
-                )),
-            }
-        } else {
-            let (_, all) = scene.sight.population();
-            let shown = self.rows.len() as u64;
-            let filter = match (self.query.is_empty(), self.base.is_empty()) {
-                (true, true) => quantity::count(shown),
-                _ => format!("{} of {}", quantity::count(shown), quantity::count(all)),
-            };
-            spans.push(Span::styled(filter, theme.plain()));
-            if !self.query.is_empty() {
-                spans.push(Span::styled("  filter ", theme.quiet()));
-                spans.push(Span::styled(self.query.text.clone(), theme.bold()));
-            }
-            let order = if self.sort.reversed { ", reversed" } else { "" };
-            let column = self.sort.column.title().to_lowercase();
-            spans.push(Span::styled(format!("  by {column}{order}"), theme.quiet()));
+    fn open(&self, id: SockId, _: Sight<'_>) -> Option<Screen> {
+        Some(Screen::Connection(id))
+    }
+
+    fn export(&self, id: SockId, sight: Sight<'_>) -> Option<Exported> {
+        let socket = sight.socket(id)?;
+        Some(Exported::Connection(Box::new(socket.clone())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture;
+    use super::super::rows::Rows;
+    use super::*;
+
+    #[test]
+    fn trouble_comes_first_and_the_oldest_of_it() {
+        let mut sockets = Vec::new();
+        for (id, state, since) in [
+            (1, TcpState::Established, 10),
+            (2, TcpState::CloseWait, 30),
+            (3, TcpState::TimeWait, 5),
+            (4, TcpState::CloseWait, 20),
+        ] {
+            let mut socket = fixture::connection();
+            socket.key.sock = SockId(id);
+            socket.state = state;
+            socket.since.0 = since;
+            sockets.push(socket);
         }
-        buffer.set_line(area.x, area.y, &Line::from(spans), area.width);
+        let order = |reversed| {
+            let mut rows = Rows::default();
+            let ranked = sockets
+                .iter()
+                .map(|socket| (Column::State.rank(socket), socket.key.sock));
+            rows.fill(ranked, reversed);
+            rows.window(0, 9).map(|id| id.0).collect::<Vec<_>>()
+        };
+        assert_eq!(order(false), [4, 2, 1, 3]);
+        assert_eq!(order(true), [3, 1, 2, 4]);
+    }
+
+    #[test]
+    fn eighty_cells_hold_the_columns_and_more_cells_more_of_them() {
+        for (cells, count) in [(80, 5), (120, 8), (200, 8)] {
+            let columns = Connections::fitting(cells);
+            assert_eq!(columns.len(), count);
+            assert!(fit::columns(&columns) <= cells);
+        }
     }
 }

@@ -79,6 +79,11 @@ impl<Id: Copy + PartialEq> Cursor<Id> {
         self.selected
     }
 
+    /// The first line on the screen, when last drawn.
+    pub(super) fn top(&self) -> usize {
+        self.top
+    }
+
     /// Follows the list before it is drawn or moved in. `position` is where the selected id now
     /// stands, `None` when nothing is selected or it is gone; the answer is the line to mark.
     pub(super) fn settle(&mut self, position: Option<usize>, count: usize) -> usize {

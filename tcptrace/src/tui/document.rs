@@ -24,11 +24,11 @@ pub(super) struct Document {
 }
 
 impl Document {
-    pub(super) fn new(area: Rect, theme: Theme) -> Self {
+    pub(super) fn new(width: u16, theme: Theme) -> Self {
         Self {
             theme,
             // One cell of air on each side.
-            cells: usize::from(area.width).saturating_sub(2),
+            cells: usize::from(width).saturating_sub(2),
             lines: Vec::new(),
             marked: None,
         }
@@ -87,6 +87,15 @@ impl Document {
         } else {
             self.lines.push(Line::raw(text));
         }
+    }
+
+    /// The text alone, for the clipboard.
+    pub(super) fn text(&self) -> String {
+        let lines = self.lines.iter().map(|line| {
+            let text: String = line.spans.iter().map(|span| &*span.content).collect();
+            text.trim_end().to_owned()
+        });
+        lines.collect::<Vec<_>>().join("\n")
     }
 
     /// Draws what is in sight of `place`, and notes there how far it can scroll.

@@ -1,8 +1,6 @@
 //! One finding: from the symptom to the cause to the fix, and the sockets that show it.
 
 use crossterm::event::KeyEvent;
-use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use tcptrace_core::Finding;
 use tcptrace_core::finding::{FindingId, Status};
@@ -20,15 +18,18 @@ pub(super) fn key(key: KeyEvent, place: &mut Place, id: FindingId, sight: Sight<
     place.key(key, &links(id, sight))
 }
 
-/// What can be opened from here: the samples, then the findings before and after it in the chain
-/// of causes.
+/// What can be opened from here: the samples, the processes, then the findings before and after it
+/// in the chain of causes.
 fn links(id: FindingId, sight: Sight<'_>) -> Vec<Screen> {
     let Some(finding) = sight.finding(id) else {
         return Vec::new();
     };
     let samples = finding.samples.iter().map(|key| key.sock);
+    let owners = finding.processes.iter();
+    let processes = owners.map(|(owner, _)| Screen::Process(owner.process.pid));
     samples
         .map(Screen::Connection)
+        .chain(processes)
         .chain(related(finding, sight).map(|other| Screen::Finding(other.id)))
         .collect()
 }
@@ -40,23 +41,19 @@ fn related<'a>(finding: &'a Finding, sight: Sight<'a>) -> impl Iterator<Item = &
         .filter(|other| finding.caused_by == Some(other.id) || other.caused_by == Some(finding.id))
 }
 
-pub(super) fn draw(
-    buffer: &mut Buffer,
-    area: Rect,
-    place: &mut Place,
-    scene: Scene<'_>,
-    id: FindingId,
-) {
+/// The finding, laid out.
+pub(super) fn describe(document: &mut Document, place: &Place, scene: Scene<'_>, id: FindingId) {
     let Scene { sight, theme, .. } = scene;
-    let mut document = Document::new(area, theme);
     let Some(finding) = sight.finding(id) else {
         document.paragraph(
             "This finding resolved more than five minutes ago. Esc leads back.",
             theme.plain(),
         );
-        return document.draw(buffer, area, place);
+        return;
     };
-    title(&mut document, finding, scene);
+    let links = links(id, sight);
+    let marked = links.get(place.marked(links.len())).copied();
+    title(document, finding, scene);
     let summary = finding.summary(sight.now());
     document.paragraph(&escape(&summary, theme.ascii), theme.plain());
     if let Some(cause) = finding.caused_by.and_then(|id| sight.finding(id)) {
@@ -81,10 +78,7 @@ pub(super) fn draw(
         .chain(life(finding, sight))
         .collect();
     document.pairs(&evidence);
-    processes(&mut document, finding, scene);
-
-    let links = links(id, sight);
-    let marked = links.get(place.marked(links.len())).copied();
+    processes(document, finding, scene, marked);
     if !finding.samples.is_empty() {
         document.heading(&format!(
             "Sockets, {} of {}",
@@ -100,7 +94,7 @@ pub(super) fn draw(
             _ => finding.samples[0].sock,
         };
         document.heading(&format!("Timeline of {chosen}"));
-        timeline::describe(&mut document, chosen, scene);
+        timeline::describe(document, chosen, scene);
     }
     let mut others = related(finding, sight).peekable();
     if others.peek().is_some() {
@@ -110,7 +104,14 @@ pub(super) fn draw(
             document.link(&text, marked == Some(Screen::Finding(other.id)));
         }
     }
-    document.draw(buffer, area, place);
+    let commands = finding.commands();
+    if !commands.is_empty() {
+        document.heading("See for yourself");
+        for command in commands {
+            // Not wrapped at spaces by us: a command is copied whole.
+            document.paragraph(&command, theme.plain());
+        }
+    }
 }
 
 fn title(document: &mut Document, finding: &Finding, scene: Scene<'_>) {
@@ -152,13 +153,12 @@ fn life(finding: &Finding, sight: Sight<'_>) -> Vec<(&'static str, String)> {
     rows
 }
 
-fn processes(document: &mut Document, finding: &Finding, scene: Scene<'_>) {
+fn processes(document: &mut Document, finding: &Finding, scene: Scene<'_>, marked: Option<Screen>) {
     let Scene { sight, theme, .. } = scene;
     if finding.processes.is_empty() {
         return;
     }
     document.heading("Processes");
-    let mut rows = Vec::new();
     for (owner, count) in &finding.processes {
         let info = names::owner_info(owner, sight);
         let known = sight.process(info.pid);
@@ -179,9 +179,9 @@ fn processes(document: &mut Document, finding: &Finding, scene: Scene<'_>) {
         parts.extend(descriptors.map(|(open, limit)| format!("{open} of {limit} descriptors")));
         let exe = info.exe.as_ref();
         parts.extend(exe.map(|exe| escape(exe, theme.ascii).into_owned()));
-        rows.push((names::process(info, theme), parts.join("; ")));
+        let text = format!("{}  {}", names::process(info, theme), parts.join("; "));
+        document.link(&text, marked == Some(Screen::Process(info.pid)));
     }
-    document.pairs(&rows);
 }
 
 /// A sample in one line. It may have gone since.

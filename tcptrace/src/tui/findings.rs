@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use crossterm::event::{KeyCode, KeyEvent};
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::{Position, Rect};
 use ratatui::text::{Line, Span};
 use tcptrace_core::Finding;
 use tcptrace_core::finding::{FindingId, Status};
 
 use super::cursor::{Cursor, Movement};
 use super::escape::escape;
+use super::export::Exported;
 use super::fit;
 use super::names;
 use super::quantity;
@@ -28,6 +29,8 @@ const ROOMY_LINES: usize = 5;
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     cursor: Cursor<FindingId>,
+    /// The lines on the screen, each with whose it is.
+    drawn: Vec<(u16, FindingId)>,
 }
 
 /// Open findings and then resolved ones.
@@ -50,8 +53,36 @@ impl Findings {
         }
     }
 
+    /// The finding that is marked.
+    pub(super) fn marked(&mut self, sight: Sight<'_>) -> Option<FindingId> {
+        let ids: Vec<_> = all(sight).iter().map(|finding| finding.id).collect();
+        self.cursor.marked(&ids)
+    }
+
+    /// A click marks a finding; one on the marked finding opens it.
+    pub(super) fn click(&mut self, at: Position, sight: Sight<'_>) -> Step {
+        let Some((_, id)) = self.drawn.iter().copied().find(|(y, _)| *y == at.y) else {
+            return Step::Unknown;
+        };
+        if self.marked(sight) == Some(id) {
+            return Step::Open(Screen::Finding(id));
+        }
+        let all = all(sight);
+        let position = all.iter().position(|finding| finding.id == id);
+        self.cursor.select(Some(id), position.unwrap_or(0));
+        Step::Changed
+    }
+
+    /// Every finding, for a file.
+    pub(super) fn export(sight: Sight<'_>) -> Vec<Exported> {
+        let all = all(sight).into_iter();
+        all.map(|finding| Exported::Finding(Arc::clone(finding)))
+            .collect()
+    }
+
     pub(super) fn draw(&mut self, buffer: &mut Buffer, area: Rect, scene: Scene<'_>) {
         let Scene { sight, theme, .. } = scene;
+        self.drawn.clear();
         let title = Line::from(vec![
             Span::styled(" Findings  ", theme.heading()),
             Span::styled(tally(sight), theme.quiet()),
@@ -84,6 +115,7 @@ impl Findings {
                 .take(room)
             {
                 buffer.set_line(area.x, y, &line, area.width);
+                self.drawn.push((y, finding.id));
                 y += 1;
             }
         }

@@ -65,6 +65,23 @@ pub(super) fn endpoint(endpoint: Endpoint, cells: usize, theme: Theme) -> String
     left(&cut, cells, theme)
 }
 
+/// The cells that columns take, with the mark or a space before each.
+pub(super) fn columns<C>(columns: &[(C, usize)]) -> usize {
+    columns.iter().map(|(_, width)| width + 1).sum()
+}
+
+/// Gives the spare of `cells` to columns, in the order of `wishes`, up to the width wished for.
+pub(super) fn widen<C: PartialEq>(columns: &mut [(C, usize)], cells: usize, wishes: &[(C, usize)]) {
+    let mut spare = cells.saturating_sub(self::columns(columns));
+    for (column, widest) in wishes {
+        if let Some((_, width)) = columns.iter_mut().find(|(c, _)| c == column) {
+            let more = widest.saturating_sub(*width).min(spare);
+            *width += more;
+            spare -= more;
+        }
+    }
+}
+
 /// `text` broken into lines of at most `cells` at spaces, or inside a word that is longer.
 pub(super) fn wrap(text: &str, cells: usize) -> Vec<String> {
     let cells = cells.max(1);
@@ -106,6 +123,7 @@ mod tests {
     const THEME: Theme = Theme {
         color: false,
         ascii: false,
+        palette: super::super::theme::Palette::Dark,
     };
 
     #[test]

@@ -4,8 +4,20 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
+use super::fit;
 use super::screen::Key;
 use super::theme::Theme;
+
+/// What has just been done, in place of the keys.
+pub(super) fn notice(buffer: &mut Buffer, area: Rect, text: &str, theme: Theme) {
+    let text = fit::cut(&format!(" {text} "), area.width.into(), theme);
+    buffer.set_line(
+        area.x,
+        area.y,
+        &Line::styled(text, theme.badge()),
+        area.width,
+    );
+}
 
 /// The keys of the screen at hand and those that work everywhere, as many as fit; help and quit
 /// always do.

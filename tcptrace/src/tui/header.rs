@@ -1,6 +1,8 @@
 //! The top of every screen: what is traced and how, how fast, where one is, and, loudly, what was
 //! lost.
 
+use std::time::Duration;
+
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
@@ -12,6 +14,13 @@ use super::fit;
 use super::quantity;
 use super::screen::{Path, Scene, Screen};
 use super::{HeaderFacts, Source};
+
+/// Facts that come later than this are worth a word. A tick comes every 250 ms and stays 50 ms
+/// behind the clock.
+const LATE: Duration = Duration::from_secs(1);
+
+/// From this width on, tabs show how many rows they have.
+const ROOMY: u16 = 110;
 
 /// Draws the header over `area`'s top and answers how many lines it took.
 ///
@@ -32,20 +41,53 @@ pub(super) fn draw(
             y: area.y + 1,
             ..area
         },
-        facts,
         path,
         scene,
     );
     let mut y = area.y + 2;
     if let Some(text) = losses(live) {
-        let text = format!(" {text}. What is shown may be incomplete.");
-        let line = Line::styled(fit::left(&text, area.width.into(), theme), theme.loud());
+        let line = Line::styled(format!(" {text} "), theme.loud());
         buffer.set_line(area.x, y, &line, area.width);
         y += 1;
     }
-    let rule = theme.rule().repeat(area.width.into());
-    buffer.set_line(area.x, y, &Line::styled(rule, theme.quiet()), area.width);
+    rule(buffer, Rect { y, ..area }, facts, scene);
     y + 1 - area.y
+}
+
+/// The line below the tabs; on its right, what one should not forget: a view that stands still, a
+/// recording, facts that come late.
+fn rule(buffer: &mut Buffer, area: Rect, facts: &HeaderFacts, scene: Scene<'_>) {
+    let theme = scene.theme;
+    let rule = theme.rule().repeat(area.width.into());
+    buffer.set_line(
+        area.x,
+        area.y,
+        &Line::styled(rule, theme.quiet()),
+        area.width,
+    );
+    let mut badges = Vec::new();
+    if facts.late >= LATE {
+        badges.push((
+            format!(" {} LATE ", quantity::age(facts.late)),
+            theme.loud(),
+        ));
+    }
+    if let Some(recording) = &facts.recording {
+        let text = format!(" REC {} ", escape(recording, theme.ascii));
+        badges.push((text, theme.badge()));
+    }
+    if scene.sight.is_frozen() {
+        badges.push((" PAUSED ".to_owned(), theme.badge()));
+    }
+    let mut right = area.right().saturating_sub(1);
+    for (text, style) in badges {
+        let room = usize::from(right.saturating_sub(area.x));
+        let text = fit::cut(&text, room, theme);
+        let cells = fit::width(&text) as u16;
+        right = right.saturating_sub(cells);
+        buffer.set_line(right, area.y, &Line::styled(text, style), cells);
+        right = right.saturating_sub(1);
+    }
 }
 
 fn identity(buffer: &mut Buffer, area: Rect, facts: &HeaderFacts, scene: Scene<'_>) {
@@ -89,22 +131,36 @@ fn identity(buffer: &mut Buffer, area: Rect, facts: &HeaderFacts, scene: Scene<'
     buffer.set_line(x, area.y, &Line::raw(right), area.width);
 }
 
-fn tabs(buffer: &mut Buffer, area: Rect, facts: &HeaderFacts, path: &Path, scene: Scene<'_>) {
-    let theme = scene.theme;
+/// Which tab stands at column `x` of a header as wide as `width`.
+pub(super) fn tab_at(x: u16, width: u16, scene: Scene<'_>) -> Option<usize> {
+    let mut end = 1;
+    (0..Screen::TABS.len()).find(|i| {
+        end += fit::width(&tab_text(*i, width, scene)) as u16 + 2;
+        x < end
+    })
+}
+
+fn tab_text(i: usize, width: u16, scene: Scene<'_>) -> String {
     let (listeners, connections) = scene.sight.population();
+    let tab = Screen::TABS[i];
+    let number = match tab {
+        Screen::Findings => Some(scene.sight.findings().len() as u64),
+        // On 80 cells there is room for the names only.
+        Screen::Connections if width >= ROOMY => Some(connections),
+        Screen::Listeners if width >= ROOMY => Some(listeners),
+        _ => None,
+    };
+    let number = number.map(|n| format!(" {}", quantity::count(n)));
+    format!("{} {}{}", i + 1, tab.title(), number.unwrap_or_default())
+}
+
+fn tabs(buffer: &mut Buffer, area: Rect, path: &Path, scene: Scene<'_>) {
+    let theme = scene.theme;
     let open = scene.sight.findings();
-    let findings = open.len() as u64;
     let worst = open.first().map(|worst| theme.severity(worst.severity));
     let mut spans = vec![Span::raw(" ")];
     for (i, tab) in Screen::TABS.into_iter().enumerate() {
-        let number = match tab {
-            Screen::Findings => Some(findings),
-            Screen::Connections => Some(connections),
-            Screen::Listeners => Some(listeners),
-            _ => None,
-        };
-        let number = number.map(|n| format!(" {}", quantity::count(n)));
-        let text = format!("{} {}{}", i + 1, tab.title(), number.unwrap_or_default());
+        let text = tab_text(i, area.width, scene);
         let style = match (tab, worst) {
             // The worst finding tints its tab; the list says it in words.
             (Screen::Findings, Some(worst)) => worst,
@@ -118,25 +174,7 @@ fn tabs(buffer: &mut Buffer, area: Rect, facts: &HeaderFacts, path: &Path, scene
         }
     }
     let line = Line::from(spans);
-    let used = line.width();
     buffer.set_line(area.x, area.y, &line, area.width);
-
-    let mut room = usize::from(area.width).saturating_sub(used);
-    let mut x = area.right();
-    let mut badge = |text: String| {
-        let text = fit::cut(&text, room, theme);
-        let cells = fit::width(&text) as u16;
-        x = x.saturating_sub(cells);
-        buffer.set_line(x, area.y, &Line::styled(text, theme.badge()), cells);
-        room = room.saturating_sub(usize::from(cells) + 1);
-        x = x.saturating_sub(1);
-    };
-    if scene.sight.is_frozen() {
-        badge(" PAUSED ".to_owned());
-    }
-    if let Some(recording) = &facts.recording {
-        badge(format!(" REC {} ", escape(recording, theme.ascii)));
-    }
 }
 
 /// What was lost, by cause; nothing when nothing was.

@@ -4,9 +4,9 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::document::Document;
-use super::screen::{GLOBAL_KEYS, Key, Place, Scene, Screen};
+use super::screen::{Key, Place, Scene, Screen};
 
-/// Draws the help for `screen`, whose keys are `keys`.
+/// Draws the help for `screen`, whose keys are `keys`, besides those that work everywhere.
 pub(super) fn draw(
     buffer: &mut Buffer,
     area: Rect,
@@ -14,9 +14,10 @@ pub(super) fn draw(
     scene: Scene<'_>,
     screen: Screen,
     keys: &[&[Key]],
+    everywhere: &[&[Key]],
 ) {
     let theme = scene.theme;
-    let mut document = Document::new(area, theme);
+    let mut document = Document::new(area.width, theme);
     document.heading(&format!("Help: {}", screen.title()));
     document.paragraph(about(screen), theme.plain());
     document.heading("Keys here");
@@ -27,23 +28,35 @@ pub(super) fn draw(
         .collect();
     document.pairs(&here);
     document.heading("Keys everywhere");
-    let everywhere: Vec<_> = GLOBAL_KEYS
+    let everywhere: Vec<_> = everywhere
         .iter()
+        .flat_map(|keys| keys.iter())
         .map(|(key, _, sentence)| (*key, (*sentence).to_owned()))
         .collect();
     document.pairs(&everywhere);
-    if screen == Screen::Connections {
+    if is_list(screen) {
         document.heading("Filter words");
         document.pairs(&filter_words());
     }
     document.draw(buffer, area, place);
 }
 
+/// Whether `/` filters it.
+fn is_list(screen: Screen) -> bool {
+    matches!(
+        screen,
+        Screen::Connections | Screen::Listeners | Screen::Processes | Screen::Events
+    )
+}
+
 fn about(screen: Screen) -> &'static str {
     match screen {
         Screen::Overview => {
-            "What is wrong, most severe first, above what this host's TCP is doing. The signed \
-             number behind a count is its change over the last minute."
+            "What is wrong, most severe first, above the state diagram of TCP: connections open at \
+             its top and close at its bottom, on the left when this host closes first, on the \
+             right when the peer does. A number on a state is how many sockets are in it now, one \
+             on an edge how many take it per second; a signed one is the change over the last \
+             minute. A state that holds a finding is marked with its severity."
         }
         Screen::Findings => {
             "What tcptrace concluded. A finding groups the sockets of one owner and service that \
@@ -64,8 +77,23 @@ fn about(screen: Screen) -> &'static str {
         }
         Screen::Listeners => {
             "Every listener, the fullest queue first. The accept queue holds connections that wait \
-             for accept; the kernel refuses more when it is above its limit. Half-open ones wait \
-             for the client's last ACK."
+             for accept; the kernel refuses more when it is above its limit. The SYN queue holds \
+             those that wait for the client's last ACK. DROPS/S counts what the kernel refused, \
+             over ten seconds: 1 for a SYN, 2 for a last ACK."
+        }
+        Screen::Processes => {
+            "Every process that owns a socket. CLOSED counts the connections that it closed, by \
+             close, shutdown or its exit. DESCRIPTORS are open ones and their limit; they are \
+             counted for the processes on the screen. CLOSE_W is CLOSE_WAIT, CLOSING all states \
+             after our FIN but TIME_WAIT."
+        }
+        Screen::Process(_) | Screen::SocketsOf(_) => {
+            "One process: what is known of it, its sockets by state, its findings and listeners."
+        }
+        Screen::Events => {
+            "What happened to any socket, the latest first. The log is bounded; resets, \
+             retransmissions, drops and losses are kept longer than the rest. `event:reset` shows \
+             only those."
         }
         Screen::Help => "",
     }
@@ -82,7 +110,17 @@ fn filter_words() -> Vec<(&'static str, String)> {
             "our address in this network; remote: is the peer's",
         ),
         ("netns:4026531840", "in this network namespace"),
+        ("container:3f2a", "in the container whose id begins so"),
+        ("cgroup:nginx", "in a cgroup with this in its path"),
+        (
+            "event:reset,drop",
+            "of the log: transition, accept, retransmit, reset, drop, destroy, exit, loss",
+        ),
         ("-4, -6", "of this address family"),
+        (
+            "--state=close-wait",
+            "the command line's spelling works too",
+        ),
         ("nginx, close-w", "part of a process name or of a state"),
         ("10.0.0.0/8", "either address in this network"),
         ("443", "either port, or the pid"),

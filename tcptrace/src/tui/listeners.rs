@@ -1,282 +1,227 @@
-//! The list of listeners: how full their queues are, and whether anybody accepts.
+//! The list of listeners: how full their queues are, what they refused, and whether anybody accepts.
 
-use crossterm::event::{KeyCode, KeyEvent};
-use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
-use ratatui::text::{Line, Span};
-use tcptrace_core::filter::Filter;
 use tcptrace_core::input::QueueLevel;
 use tcptrace_core::tcp::TcpState;
 use tcptrace_core::units::SockId;
 use tcptrace_core::world::Socket;
 
-use super::cursor::{Cursor, Movement};
+use super::connections::{most_first, process_rank};
+use super::export::Exported;
 use super::fit;
+use super::list::{Cell, Sieve, Subject};
 use super::names;
 use super::quantity;
-use super::screen::{Key, Scene, Screen, Step};
+use super::rows::Rank;
+use super::screen::{Scene, Screen};
 use super::sight::Sight;
 use super::theme::Theme;
 
-pub(super) const KEYS: &[Key] = &[
-    ("Enter", "open", "owner, holders and timeline of a listener"),
-    (
-        "s/S",
-        "sort",
-        "by the next column; S turns the order around",
-    ),
-];
-
-/// The gauge's cells.
-const GAUGE: usize = 10;
+/// Every socket that listens.
+#[derive(Debug, Default)]
+pub(super) struct Listeners;
 
 /// What listeners can be sorted by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Order {
-    /// The fullest accept queue first.
-    #[default]
-    Queue,
-    /// The most half-open connections first.
-    HalfOpen,
-    /// By port, then address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Column {
+    Accept,
+    Syn,
+    DropRate,
+    Drops,
     Local,
-    /// By the owner's name.
     Process,
-}
-
-impl Order {
-    fn next(self) -> Self {
-        match self {
-            Self::Queue => Self::HalfOpen,
-            Self::HalfOpen => Self::Local,
-            Self::Local => Self::Process,
-            Self::Process => Self::Queue,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Queue => "accept queue, fullest first",
-            Self::HalfOpen => "half-open, most first",
-            Self::Local => "port",
-            Self::Process => "process",
-        }
-    }
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Listeners {
-    base: Filter,
-    order: Order,
-    reversed: bool,
-    cursor: Cursor<SockId>,
+    LastAccept,
+    Netns,
 }
 
 /// How full a queue is: 1 at its limit.
-fn share(queue: QueueLevel) -> f64 {
+pub(super) fn share(queue: QueueLevel) -> f64 {
     f64::from(queue.depth) / f64::from(queue.limit.max(1))
 }
 
-impl Listeners {
-    pub(super) fn new(base: Filter) -> Self {
-        Self {
-            base,
-            ..Self::default()
-        }
-    }
+/// The SYN queue, whose limit is the accept queue's.
+pub(super) fn syn_queue(socket: &Socket) -> Option<QueueLevel> {
+    Some(QueueLevel {
+        depth: socket.syn_depth?,
+        limit: socket.accept_queue?.limit,
+    })
+}
 
-    /// Listeners are few, so they are sorted whenever they are looked at.
-    fn sorted<'a>(&self, sight: Sight<'a>) -> Vec<&'a Socket> {
-        let mut all: Vec<_> = sight
-            .sockets()
-            .filter(|socket| socket.state == TcpState::Listen && self.base.passes(socket))
-            .collect();
-        let local = |socket: &Socket| (socket.local().port, socket.local().address);
-        let process = |socket: &'a Socket| socket.owner.as_ref().map(|owner| &*owner.process.name);
-        all.sort_by(|a, b| {
-            let order = match self.order {
-                Order::Queue => {
-                    let level = |socket: &Socket| socket.accept_queue.map_or(-1.0, share);
-                    level(b).total_cmp(&level(a))
-                }
-                Order::HalfOpen => b.syn_depth.cmp(&a.syn_depth),
-                Order::Local => local(a).cmp(&local(b)),
-                Order::Process => process(a).cmp(&process(b)),
-            };
-            let order = if self.reversed {
-                order.reverse()
-            } else {
-                order
-            };
-            order.then_with(|| (local(a), a.key.sock).cmp(&(local(b), b.key.sock)))
-        });
-        all
-    }
+/// Fullest first.
+fn fullness_rank(queue: Option<QueueLevel>) -> u128 {
+    // In millionths, so that one of 4096 is told from none.
+    most_first(queue.map(|queue| (share(queue) * 1e6) as u64 + u64::from(queue.depth > 0)))
+}
 
-    pub(super) fn key(&mut self, key: KeyEvent, sight: Sight<'_>) -> Step {
-        match key.code {
-            KeyCode::Char('s') => {
-                self.order = self.order.next();
-                self.reversed = false;
-                return Step::Changed;
-            }
-            KeyCode::Char('S') => {
-                self.reversed = !self.reversed;
-                return Step::Changed;
-            }
-            _ => {}
-        }
-        let sorted = self.sorted(sight);
-        let ids: Vec<_> = sorted.iter().map(|socket| socket.key.sock).collect();
-        if let Some(movement) = Movement::of(key) {
-            self.cursor.travel(movement, &ids);
-            return Step::Changed;
-        }
-        match (key.code, self.cursor.marked(&ids)) {
-            (KeyCode::Enter, Some(id)) => Step::Open(Screen::Connection(id)),
-            _ => Step::Unknown,
-        }
-    }
-
-    pub(super) fn draw(&mut self, buffer: &mut Buffer, area: Rect, scene: Scene<'_>) {
-        let Scene { sight, theme, .. } = scene;
-        let sorted = self.sorted(sight);
-        let reversed = if self.reversed { ", reversed" } else { "" };
-        let title = Line::from(vec![
-            Span::styled(" Listeners  ", theme.heading()),
-            Span::raw(quantity::count(sorted.len() as u64)),
-            Span::styled(
-                format!("  by {}{reversed}", self.order.name()),
-                theme.quiet(),
+impl Column {
+    fn rank(self, socket: &Socket, sight: Sight<'_>) -> Rank {
+        let local = socket.local();
+        let port = local.port.map_or(u64::MAX, |port| port.0.into());
+        let drops = sight.drops(socket.key.sock);
+        match self {
+            Self::Accept => (fullness_rank(socket.accept_queue), port),
+            Self::Syn => (fullness_rank(syn_queue(socket)), port),
+            Self::DropRate => (
+                most_first(drops.map(|drops| (drops.per_second * 1000.0) as u64)),
+                port,
             ),
-        ]);
-        buffer.set_line(area.x, area.y, &title, area.width);
-        let widths = Widths::of(area.width.into());
-        let headings = format!(
-            " {} {} {} {} {}",
-            fit::left("LOCAL", widths.local, theme),
-            fit::left("PROCESS", widths.process, theme),
-            fit::left("ACCEPT QUEUE", Widths::QUEUE, theme),
-            fit::right("HALF-OPEN", Widths::HALF_OPEN, theme),
-            fit::left("LAST ACCEPT", widths.last, theme),
-        );
-        buffer.set_line(
-            area.x,
-            area.y + 1,
-            &Line::styled(headings, theme.quiet()),
-            area.width,
-        );
-        let body = Rect {
-            y: area.y + 2,
-            height: area.height.saturating_sub(2),
-            ..area
-        };
-        if sorted.is_empty() {
-            let line = Line::styled("  Nobody listens.", theme.quiet());
-            buffer.set_line(body.x, body.y, &line, body.width);
-            return;
-        }
-        let ids: Vec<_> = sorted.iter().map(|socket| socket.key.sock).collect();
-        let marked = self.cursor.marked(&ids);
-        let top = self.cursor.scroll(ids.len(), body.height.into());
-        for (socket, y) in sorted.iter().skip(top).zip(body.y..body.bottom()) {
-            let is_marked = Some(socket.key.sock) == marked;
-            let line = row(socket, is_marked, &widths, scene);
-            buffer.set_line(body.x, y, &line, body.width);
+            Self::Drops => (most_first(drops.map(|drops| drops.total)), port),
+            Self::Local => (port.into(), 0),
+            Self::Process => process_rank(socket),
+            Self::LastAccept => (most_first(socket.last_accept.map(|(at, _)| at.0)), port),
+            Self::Netns => (socket.netns().0.into(), port),
         }
     }
 }
 
-/// The widths that depend on the screen's.
-struct Widths {
-    local: usize,
-    process: usize,
-    last: usize,
-}
-
-impl Widths {
-    /// The gauge, a space, and `12,345/12,345`.
-    const QUEUE: usize = GAUGE + 12;
-    const HALF_OPEN: usize = 9;
-
-    fn of(cells: usize) -> Self {
-        // A mark, and a space between columns.
-        let room = cells.saturating_sub(1 + Self::QUEUE + Self::HALF_OPEN + 4);
-        let local = (room * 2 / 5).clamp(17, 47);
-        let process = (room / 3).clamp(14, 24);
-        Self {
-            local,
-            process,
-            last: room.saturating_sub(local + process),
-        }
-    }
-}
-
-fn row(socket: &Socket, is_marked: bool, widths: &Widths, scene: Scene<'_>) -> Line<'static> {
-    let Scene { sight, theme, .. } = scene;
-    let marker = if is_marked { theme.marker() } else { " " };
-    let queue = socket.accept_queue;
-    let half_open = socket.syn_depth.map(|depth| quantity::count(depth.into()));
-    let last = match socket.last_accept {
-        Some((at, by)) => {
-            let age = quantity::age(sight.now().since(at));
-            let is_owner = socket
-                .owner
-                .as_ref()
-                .is_some_and(|owner| owner.process.pid == by);
-            if is_owner {
-                format!("{age} ago")
-            } else {
-                format!("{age} ago, {}", names::pid(by, sight, theme))
-            }
-        }
-        None => "none seen".to_owned(),
-    };
-    let mut spans = vec![
-        Span::raw(format!(
-            "{marker}{} {} ",
-            fit::endpoint(socket.local(), widths.local, theme),
-            names::owner_column(socket.owner.as_ref(), widths.process, sight, theme),
-        )),
-        Span::styled(
-            fit::left(&gauge(queue, theme), Widths::QUEUE, theme),
-            theme.fullness(queue.map_or(0.0, share)),
-        ),
-        Span::raw(format!(
-            " {} {}",
-            fit::right(
-                half_open.as_deref().unwrap_or("-"),
-                Widths::HALF_OPEN,
-                theme
-            ),
-            fit::left(&last, widths.last, theme),
-        )),
+impl Subject for Listeners {
+    type Id = SockId;
+    type Column = Column;
+    const NAME: &'static str = "Listeners";
+    const NONE: &'static str = "Nobody listens.";
+    const COLUMNS: &'static [Column] = &[
+        Column::Accept,
+        Column::Syn,
+        Column::DropRate,
+        Column::Drops,
+        Column::LastAccept,
+        Column::Local,
+        Column::Process,
+        Column::Netns,
     ];
-    if is_marked {
-        for span in &mut spans {
-            span.style = theme.selected();
+
+    fn title(column: Column) -> (&'static str, bool) {
+        match column {
+            Column::Accept => ("ACCEPT QUEUE", false),
+            Column::Syn => ("SYN QUEUE", false),
+            Column::DropRate => ("DROPS/S", true),
+            Column::Drops => ("DROPS", true),
+            Column::Local => ("LOCAL", false),
+            Column::Process => ("PROCESS", false),
+            Column::LastAccept => ("ACCEPTED", true),
+            Column::Netns => ("NETNS", false),
         }
     }
-    Line::from(spans)
+
+    fn fitting(cells: usize) -> Vec<(Column, usize)> {
+        let mut columns = vec![
+            (Column::Local, 15),
+            (Column::Process, 13),
+            (Column::Accept, 14),
+            (Column::Syn, 14),
+            (Column::DropRate, 8),
+        ];
+        // Cut where 80 cells are all there is.
+        columns.push((Column::LastAccept, 9));
+        for (column, width) in [(Column::Drops, 8), (Column::Netns, 10)] {
+            if fit::columns(&columns) + width < cells {
+                columns.push((column, width));
+            }
+        }
+        let wishes = [
+            (Column::Local, 21),
+            (Column::Process, 24),
+            (Column::Accept, 24),
+            (Column::Syn, 24),
+            (Column::Local, 47),
+        ];
+        fit::widen(&mut columns, cells, &wishes);
+        columns
+    }
+
+    fn rank(
+        &mut self,
+        sight: Sight<'_>,
+        sieve: &Sieve<'_>,
+        column: Column,
+        rows: &mut Vec<(Rank, SockId)>,
+    ) {
+        let shown = sight
+            .sockets()
+            .filter(|socket| socket.state == TcpState::Listen && sieve.passes(socket, sight));
+        rows.extend(shown.map(|socket| (column.rank(socket, sight), socket.key.sock)));
+    }
+
+    fn cells(
+        &self,
+        id: SockId,
+        columns: &[(Column, usize)],
+        scene: Scene<'_>,
+    ) -> Option<Vec<Cell>> {
+        let Scene { sight, theme, .. } = scene;
+        let socket = sight.socket(id)?;
+        let drops = sight.drops(id);
+        let cell = |(column, cells): &(Column, usize)| {
+            let cells = *cells;
+            match column {
+                Column::Local => (fit::endpoint(socket.local(), cells, theme), theme.plain()),
+                Column::Process => (
+                    names::owner_column(socket.owner.as_ref(), cells, sight, theme),
+                    theme.plain(),
+                ),
+                Column::Accept => gauge(socket.accept_queue, cells, theme),
+                Column::Syn => gauge(syn_queue(socket), cells, theme),
+                Column::DropRate => {
+                    let rate = drops.map(|drops| drops.per_second);
+                    let text = rate.map_or_else(|| "-".to_owned(), quantity::rate);
+                    let style = if rate > Some(0.0) {
+                        theme.fullness(1.0)
+                    } else {
+                        theme.quiet()
+                    };
+                    (fit::right(&text, cells, theme), style)
+                }
+                Column::Drops => {
+                    let text =
+                        drops.map_or_else(|| "-".to_owned(), |drops| quantity::count(drops.total));
+                    (fit::right(&text, cells, theme), theme.plain())
+                }
+                Column::LastAccept => {
+                    let text = socket.last_accept.map_or_else(
+                        || "none seen".to_owned(),
+                        |(at, _)| format!("{} ago", quantity::age(sight.now().since(at))),
+                    );
+                    (fit::right(&text, cells, theme), theme.plain())
+                }
+                Column::Netns => (
+                    fit::left(&socket.netns().0.to_string(), cells, theme),
+                    theme.quiet(),
+                ),
+            }
+        };
+        Some(columns.iter().map(cell).collect())
+    }
+
+    fn open(&self, id: SockId, _: Sight<'_>) -> Option<Screen> {
+        Some(Screen::Connection(id))
+    }
+
+    fn export(&self, id: SockId, sight: Sight<'_>) -> Option<Exported> {
+        Some(Exported::Listener {
+            socket: Box::new(sight.socket(id)?.clone()),
+            drops: sight.drops(id),
+        })
+    }
 }
 
-/// `████░░░░░░ 52/128`. A queue that is not empty shows at least one cell.
-fn gauge(queue: Option<QueueLevel>, theme: Theme) -> String {
+/// `████░░░░░░ 52/128` in `cells`. A queue that is not empty shows at least one cell of the gauge.
+pub(super) fn gauge(queue: Option<QueueLevel>, cells: usize, theme: Theme) -> Cell {
     let Some(queue) = queue else {
-        return "not sampled yet".to_owned();
+        return (fit::left("not sampled", cells, theme), theme.quiet());
     };
+    let numbers = format!("{}/{}", queue.depth, queue.limit);
+    // Room for `128/128` is kept, so that the gauges of a list are of one length.
+    let long = cells.saturating_sub(1 + numbers.len().max(7)).max(2);
     let filled = match share(queue) {
         share if share <= 0.0 => 0,
         // The cast saturates.
-        share => ((share * GAUGE as f64) as usize).clamp(1, GAUGE),
+        share => ((share * long as f64) as usize).clamp(1, long),
     };
-    format!(
-        "{}{} {}/{}",
+    let text = format!(
+        "{}{} {numbers}",
         theme.full().repeat(filled),
-        theme.empty().repeat(GAUGE - filled),
-        queue.depth,
-        queue.limit
-    )
+        theme.empty().repeat(long - filled),
+    );
+    (fit::left(&text, cells, theme), theme.fullness(share(queue)))
 }
 
 #[cfg(test)]
@@ -288,9 +233,11 @@ mod tests {
         let theme = Theme {
             color: false,
             ascii: true,
+            ..Theme::default()
         };
         let check = |depth, limit, text: &str| {
-            assert_eq!(gauge(Some(QueueLevel { depth, limit }), theme), text);
+            let (drawn, _) = gauge(Some(QueueLevel { depth, limit }), 18, theme);
+            assert_eq!(drawn.trim_end(), text);
         };
         check(0, 128, ".......... 0/128");
         check(1, 128, "#......... 1/128");
@@ -298,5 +245,6 @@ mod tests {
         check(127, 128, "#########. 127/128");
         check(129, 128, "########## 129/128");
         check(1, 0, "########## 1/0");
+        check(4096, 4096, "######## 4096/4096");
     }
 }

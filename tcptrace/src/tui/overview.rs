@@ -1,154 +1,183 @@
-//! The first screen: what is wrong, above what this host's TCP is doing.
+//! The first screen: what is wrong, above the state diagram of this host's TCP.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
-use tcptrace_core::tcp::TcpState;
+use tcptrace_core::world::Totals;
 
+use super::diagram;
 use super::findings::Findings;
 use super::fit;
 use super::header;
 use super::quantity;
 use super::screen::Scene;
-use super::theme::Theme;
+use super::spark;
 
-/// The life of a connection, one column per part of it; the column of the side that closes second
-/// is where leaks show.
-const PARTS: [(&str, &[TcpState]); 4] = [
-    (
-        "opening",
-        &[
-            TcpState::SynSent,
-            TcpState::SynRecv,
-            TcpState::NewSynRecv,
-            TcpState::Listen,
-        ],
-    ),
-    ("open", &[TcpState::Established]),
-    (
-        "we closed first",
-        &[
-            TcpState::FinWait1,
-            TcpState::FinWait2,
-            TcpState::Closing,
-            TcpState::TimeWait,
-        ],
-    ),
-    (
-        "peer closed first",
-        &[TcpState::CloseWait, TcpState::LastAck],
-    ),
-];
+/// Lines that findings keep of a small screen: a title and two findings.
+const KEPT: u16 = 7;
 
-/// Lines of the lower part: a blank one, titles, four states, a blank one, rates, losses.
-const LOWER: u16 = 9;
+/// Lines below the diagram: a blank one above it, traffic, losses.
+const BESIDES: u16 = 3;
+
+/// What the line of traffic takes without sparklines.
+const TRAFFIC: usize = 78;
+
+/// A label of the panel, and the rate beside it.
+const LABEL: usize = 22;
 
 /// Draws the overview; the findings of its upper part are `findings`.
 pub(super) fn draw(buffer: &mut Buffer, area: Rect, findings: &mut Findings, scene: Scene<'_>) {
-    let upper = area.height.saturating_sub(LOWER);
-    findings.draw(
-        buffer,
-        Rect {
-            height: upper,
-            ..area
-        },
-        scene,
-    );
-    let y = area.y + upper + 1;
-    states(buffer, Rect { y, ..area }, scene);
-    traffic(buffer, Rect { y: y + 6, ..area }, scene);
-}
-
-fn states(buffer: &mut Buffer, area: Rect, scene: Scene<'_>) {
-    let theme = scene.theme;
-    let longest = |states: &[TcpState]| {
-        let lengths = states.iter().map(|state| state.name().len());
-        lengths.max().unwrap_or_default()
+    let kept = KEPT + BESIDES;
+    let drawn = diagram::height(area, kept);
+    let lower = (drawn + BESIDES).min(area.height);
+    let upper = Rect {
+        height: area.height - lower,
+        ..area
     };
-    // What names leave is shared alike by the counts.
-    let names: usize = PARTS.iter().map(|(_, states)| longest(states)).sum();
-    let counts = usize::from(area.width).saturating_sub(names) / PARTS.len();
-    let mut x = area.x;
-    for (title, states) in PARTS {
-        let name = longest(states);
-        let cells = (name + counts) as u16;
-        let title = Line::styled(format!(" {title}"), theme.heading());
-        buffer.set_line(x, area.y, &title, cells);
-        let shown = states.iter().filter(|state| {
-            // A separate count for half-open requests exists on few kernels' views only.
-            **state != TcpState::NewSynRecv || count(**state, scene) > 0
-        });
-        for (state, y) in shown.zip(area.y + 1..area.y + 5) {
-            let line = node(*state, name, name + counts, scene);
-            buffer.set_line(x, y, &line, cells);
-        }
-        x += cells;
+    findings.draw(buffer, upper, scene);
+    let diagram = Rect {
+        y: upper.bottom() + 1,
+        height: drawn,
+        ..area
+    };
+    diagram::draw(buffer, diagram, area, kept, scene);
+    // Where there is room beside the diagram, the last minute stands there.
+    let taken = diagram::width(area, kept) + 3;
+    if area.width > taken + LABEL as u16 + 20 {
+        let panel = Rect {
+            x: area.x + taken,
+            width: area.width - taken,
+            ..diagram
+        };
+        last_minute(buffer, panel, scene);
+    }
+    let below = Rect {
+        y: diagram.bottom(),
+        height: area.bottom().saturating_sub(diagram.bottom()),
+        ..area
+    };
+    traffic(buffer, below, scene);
+    if below.height > 1 {
+        lost(
+            buffer,
+            Rect {
+                y: below.y + 1,
+                ..below
+            },
+            scene,
+        );
     }
 }
 
-fn count(state: TcpState, scene: Scene<'_>) -> u64 {
-    scene.sight.totals().in_state[state as usize]
-}
+/// What is counted, in a word.
+type Counter = (&'static str, fn(&Totals) -> u64);
 
-/// A state with its count, and the change over the last minute where there is one; names take
-/// `longest` cells.
-fn node(state: TcpState, longest: usize, cells: usize, scene: Scene<'_>) -> Line<'static> {
-    let theme = scene.theme;
-    let now = count(state, scene);
-    let trend = match scene.rates.trend(state) {
-        0 => String::new(),
-        trend => format!(" {trend:+}"),
-    };
-    let name = format!(" {}", fit::left(state.name(), longest, theme));
-    let room = cells.saturating_sub(fit::width(&name));
-    let number = format!("{:>4}", quantity::count(now));
-    // Where both do not fit, the count matters more.
-    let trend = if number.len() + trend.len() <= room {
-        trend
-    } else {
-        String::new()
-    };
-    let style = if now == 0 {
-        theme.quiet()
-    } else {
-        theme.state(state)
-    };
-    Line::from(vec![
-        Span::styled(name, style),
-        Span::styled(number, style),
-        Span::styled(trend, theme.quiet()),
-    ])
-}
+const COUNTERS: [Counter; 4] = [
+    ("transitions", |totals| totals.transitions),
+    ("accepts", |totals| totals.accepts),
+    // Of SYN-ACKs too, which the kernel reports apart.
+    ("retransmits", |totals| {
+        totals.retransmits + totals.synack_retransmits
+    }),
+    ("resets", |totals| totals.resets),
+];
 
 fn traffic(buffer: &mut Buffer, area: Rect, scene: Scene<'_>) {
     let theme = scene.theme;
     let rates = scene.rates.per_second();
-    let mut spans = vec![Span::styled(" per second  ", theme.heading())];
-    for (name, rate) in [
-        ("transitions", rates.transitions),
-        ("accepts", rates.accepts),
-        // Of SYN-ACKs too, which the kernel reports apart.
-        ("retransmits", rates.retransmits + rates.synack_retransmits),
-        ("resets", rates.resets),
-    ] {
+    let now = [
+        rates.transitions,
+        rates.accepts,
+        rates.retransmits + rates.synack_retransmits,
+        rates.resets,
+    ];
+    let mut spans = vec![Span::raw(" ")];
+    // Wide enough for any rate, so that nothing moves when one grows.
+    let spark = usize::from(area.width).saturating_sub(TRAFFIC) / COUNTERS.len();
+    for ((name, count), rate) in COUNTERS.iter().zip(now) {
+        let text = quantity::brief_rate(rate);
         spans.push(Span::styled(format!("{name} "), theme.quiet()));
-        spans.push(Span::raw(format!("{}  ", quantity::rate(rate))));
+        spans.push(Span::styled(
+            fit::left(&text, 6, theme),
+            if rate > 0.0 {
+                theme.bold()
+            } else {
+                theme.quiet()
+            },
+        ));
+        if spark >= 4 {
+            let history = scene.rates.gains(spark.min(30), count);
+            let drawn = spark::line(&history, theme);
+            spans.push(Span::styled(format!(" {drawn}"), theme.quiet()));
+        }
+        spans.push(Span::raw("  "));
     }
     buffer.set_line(area.x, area.y, &Line::from(spans), area.width);
-    let line = Line::from(vec![
-        Span::styled(" lost        ", theme.heading()),
-        lost(scene, theme),
-    ]);
-    buffer.set_line(area.x, area.y + 1, &line, area.width);
 }
 
-fn lost(scene: Scene<'_>, theme: Theme) -> Span<'static> {
-    let totals = scene.sight.totals();
-    match header::losses(totals) {
-        Some(text) => Span::styled(format!(" {text} "), theme.loud()),
-        None => Span::styled(
-            "nothing: every event the kernel reported is counted here",
-            theme.quiet(),
-        ),
+fn last_minute(buffer: &mut Buffer, area: Rect, scene: Scene<'_>) {
+    let theme = scene.theme;
+    let title = Line::styled("the last minute", theme.heading());
+    buffer.set_line(area.x, area.y, &title, area.width);
+    let room = usize::from(area.width).saturating_sub(LABEL + 1).min(60);
+    let more: [Counter; 5] = [
+        ("connections opened", |totals| {
+            use tcptrace_core::tcp::TcpState::{Established, SynRecv, SynSent};
+            let edges = &totals.edges;
+            edges.count(SynSent, Established) + edges.count(SynRecv, Established)
+        }),
+        ("closed by us first", |totals| {
+            use tcptrace_core::tcp::TcpState::{Established, FinWait1};
+            totals.edges.count(Established, FinWait1)
+        }),
+        ("closed by the peer", |totals| {
+            use tcptrace_core::tcp::TcpState::{CloseWait, Established};
+            totals.edges.count(Established, CloseWait)
+        }),
+        ("into TIME_WAIT", |totals| {
+            use tcptrace_core::tcp::TcpState::{Closing, FinWait2, TimeWait};
+            totals.edges.count(FinWait2, TimeWait) + totals.edges.count(Closing, TimeWait)
+        }),
+        ("records lost", |totals| totals.losses.iter().sum()),
+    ];
+    let all = COUNTERS.iter().chain(&more);
+    for ((name, count), y) in all.zip((area.y + 1..area.bottom()).step_by(2)) {
+        let gains = scene.rates.gains(room, count);
+        let most = gains.iter().copied().fold(0.0, f64::max);
+        let head = format!(
+            "{}{}",
+            fit::left(name, LABEL, theme),
+            spark::line(&gains, theme)
+        );
+        let style = if most > 0.0 {
+            theme.plain()
+        } else {
+            theme.quiet()
+        };
+        buffer.set_line(area.x, y, &Line::styled(head, style), area.width);
+        let scale = format!("  at most {}", quantity::brief_rate(most));
+        if y + 1 < area.bottom() {
+            buffer.set_line(
+                area.x,
+                y + 1,
+                &Line::styled(scale, theme.quiet()),
+                area.width,
+            );
+        }
     }
+}
+
+fn lost(buffer: &mut Buffer, area: Rect, scene: Scene<'_>) {
+    let theme = scene.theme;
+    let text = match header::losses(scene.sight.totals()) {
+        // The header says it loudly.
+        Some(_) => return,
+        None => " lost nothing: every event the kernel reported is counted here",
+    };
+    buffer.set_line(
+        area.x,
+        area.y,
+        &Line::styled(text, theme.quiet()),
+        area.width,
+    );
 }

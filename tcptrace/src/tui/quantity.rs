@@ -36,6 +36,25 @@ pub(super) fn rate(per_second: f64) -> String {
     }
 }
 
+/// A count in at most seven cells: `999,999`, `1.2M`.
+pub(super) fn brief(number: u64) -> String {
+    match number {
+        0..1_000_000 => count(number),
+        1_000_000..100_000_000 => format!("{:.1}M", number as f64 / 1e6),
+        _ => format!("{}M", number / 1_000_000),
+    }
+}
+
+/// A rate in at most six cells: `0/s`, `3.1/s`, `123/s`, `1.2k/s`, `12k/s`.
+pub(super) fn brief_rate(per_second: f64) -> String {
+    match per_second {
+        r if r < 999.5 => format!("{}/s", rate(r)),
+        r if r < 9950.0 => format!("{:.1}k/s", r / 1e3),
+        r if r < 999_500.0 => format!("{:.0}k/s", r / 1e3),
+        r => format!("{:.0}M/s", r / 1e6),
+    }
+}
+
 /// An age in at most six columns: `0.3s`, `12s`, `5m03s`, `3h12m`, `12d03h`.
 pub(super) fn age(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -98,6 +117,19 @@ mod tests {
         for (per_second, text) in [(0.0, "0"), (0.01, "0.1"), (1.25, "1.2"), (1234.5, "1,235")] {
             assert_eq!(rate(per_second), text);
         }
+        for (per_second, text) in [
+            (0.0, "0/s"),
+            (3.14, "3.1/s"),
+            (999.0, "999/s"),
+            (1234.0, "1.2k/s"),
+            (54_321.0, "54k/s"),
+            (2e6, "2M/s"),
+        ] {
+            assert_eq!(brief_rate(per_second), text);
+            assert!(text.len() <= 6);
+        }
+        assert_eq!(brief(999_999), "999,999");
+        assert_eq!(brief(1_250_000), "1.2M");
     }
 
     #[test]
@@ -121,6 +153,7 @@ mod tests {
         let theme = Theme {
             color: false,
             ascii: true,
+            ..Theme::default()
         };
         for (micros, text) in [
             (7, "7 us"),

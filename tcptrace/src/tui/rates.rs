@@ -10,7 +10,7 @@ use tcptrace_core::world::Totals;
 /// Rates are means over this long: short enough to follow, long enough not to flicker.
 const RATE_WINDOW: Duration = Duration::from_secs(3);
 /// State counts are compared with those this long ago.
-pub(super) const TREND_WINDOW: Duration = Duration::from_secs(60);
+const TREND_WINDOW: Duration = Duration::from_secs(60);
 /// Ticks closer than this are not kept, which bounds the history to 240 entries.
 const SPACING: Duration = Duration::from_millis(250);
 
@@ -83,21 +83,70 @@ impl Rates {
         }
     }
 
-    pub(super) fn per_second(&self) -> PerSecond {
+    /// What `count` gained per second, over the last seconds.
+    fn gain(&self, count: impl Fn(&Totals) -> u64) -> f64 {
         let Some(last) = self.history.back() else {
-            return PerSecond::default();
+            return 0.0;
         };
         let recent = |sample: &&Sample| last.at <= sample.at.plus(RATE_WINDOW);
         let Some(first) = self.history.iter().find(recent) else {
-            return PerSecond::default();
+            return 0.0;
         };
         let seconds = last.at.since(first.at).as_secs_f64();
         if seconds == 0.0 {
-            return PerSecond::default();
+            return 0.0;
         }
-        let gain = |count: fn(&Totals) -> u64| {
-            count(&last.totals).saturating_sub(count(&first.totals)) as f64 / seconds
+        count(&last.totals).saturating_sub(count(&first.totals)) as f64 / seconds
+    }
+
+    /// How often per second the edge from `from` to `to` of the state diagram is taken.
+    pub(super) fn edge(&self, from: TcpState, to: TcpState) -> f64 {
+        self.gain(|totals| totals.edges.count(from, to))
+    }
+
+    /// What `value` was over the last minute, in `cells` steps; 0 before the trace began.
+    pub(super) fn history(&self, cells: usize, value: impl Fn(&Totals) -> f64) -> Vec<f64> {
+        self.steps(cells)
+            .into_iter()
+            .map(|sample| sample.map_or(0.0, |sample| value(&sample.totals)))
+            .collect()
+    }
+
+    /// What `count` gained per second over the last minute, in `cells` steps.
+    pub(super) fn gains(&self, cells: usize, count: impl Fn(&Totals) -> u64) -> Vec<f64> {
+        let steps = self.steps(cells + 1);
+        let pairs = steps.windows(2);
+        pairs
+            .map(|pair| match (pair[0], pair[1]) {
+                (Some(before), Some(after)) if after.at > before.at => {
+                    let gained = count(&after.totals).saturating_sub(count(&before.totals));
+                    gained as f64 / after.at.since(before.at).as_secs_f64()
+                }
+                _ => 0.0,
+            })
+            .collect()
+    }
+
+    /// The samples at the ends of `cells` equal steps of the last minute. The steps lie on a grid
+    /// of the clock, so that a drawing moves by whole cells and does not shimmer.
+    fn steps(&self, cells: usize) -> Vec<Option<&Sample>> {
+        let Some(last) = self.history.back() else {
+            return vec![None; cells];
         };
+        let step = TREND_WINDOW / u32::try_from(cells).unwrap_or(1).max(1);
+        let grid = last.at.0 - last.at.0 % tcptrace_core::units::nanos(step).max(1);
+        (0..cells)
+            .rev()
+            .map(|back| {
+                let end = MonoNs(grid).minus(step * u32::try_from(back).unwrap_or(u32::MAX));
+                let after = self.history.partition_point(|sample| sample.at <= end);
+                self.history.get(after.checked_sub(1)?)
+            })
+            .collect()
+    }
+
+    pub(super) fn per_second(&self) -> PerSecond {
+        let gain = |count: fn(&Totals) -> u64| self.gain(count);
         PerSecond {
             events: gain(events),
             transitions: gain(|t| t.transitions),
@@ -149,6 +198,19 @@ mod tests {
         }
         assert_eq!(rates.per_second().transitions, 0.0);
         assert_eq!(rates.uptime(), Duration::from_secs(15));
+    }
+
+    #[test]
+    fn the_last_minute_is_cut_into_steps() {
+        let mut rates = Rates::default();
+        assert_eq!(rates.history(3, |_| 1.0), [0.0; 3]);
+        // 1 s is on the grid, so that a step ends at each of its multiples.
+        for second in 1..=60 {
+            rates.observe(MonoNs(second * 1_000_000_000), &totals(second * 7, second));
+        }
+        let close_wait = |totals: &Totals| totals.in_state[TcpState::CloseWait as usize] as f64;
+        assert_eq!(rates.history(4, close_wait), [15.0, 30.0, 45.0, 60.0]);
+        assert_eq!(rates.gains(3, |totals| totals.transitions), [7.0; 3]);
     }
 
     #[test]

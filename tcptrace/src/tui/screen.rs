@@ -2,7 +2,7 @@
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use tcptrace_core::finding::FindingId;
-use tcptrace_core::units::SockId;
+use tcptrace_core::units::{Pid, SockId};
 
 use super::cursor::Movement;
 use super::rates::Rates;
@@ -16,19 +16,27 @@ pub(super) enum Screen {
     Findings,
     Connections,
     Listeners,
+    Processes,
+    Events,
     Finding(FindingId),
+    /// A connection or a listener.
     Connection(SockId),
+    Process(Pid),
+    /// The list of connections, only those of a process.
+    SocketsOf(Pid),
     /// The keys of the screen below it.
     Help,
 }
 
 impl Screen {
-    /// The screens that Tab walks through and 1 to 4 name.
-    pub(super) const TABS: [Self; 4] = [
+    /// The screens that Tab walks through and 1 to 6 name.
+    pub(super) const TABS: [Self; 6] = [
         Self::Overview,
         Self::Findings,
         Self::Connections,
         Self::Listeners,
+        Self::Processes,
+        Self::Events,
     ];
 
     pub(super) fn title(self) -> String {
@@ -37,6 +45,9 @@ impl Screen {
             Self::Findings => "Findings".to_owned(),
             Self::Connections => "Connections".to_owned(),
             Self::Listeners => "Listeners".to_owned(),
+            Self::Processes => "Processes".to_owned(),
+            Self::Events => "Events".to_owned(),
+            Self::Process(Pid(pid)) | Self::SocketsOf(Pid(pid)) => format!("Process {pid}"),
             Self::Finding(id) => format!("Finding {id}"),
             Self::Connection(id) => format!("Socket {id}"),
             Self::Help => "Help".to_owned(),
@@ -211,7 +222,13 @@ pub(super) struct Scene<'a> {
 pub(super) enum Global {
     Quit,
     Clear,
+    Suspend,
     Pause,
+    Record,
+    Copy,
+    Export,
+    Mouse,
+    Palette,
     Help,
     Back,
     NextTab,
@@ -225,14 +242,20 @@ impl Global {
         Some(match key.code {
             KeyCode::Char('c') if control => Self::Quit,
             KeyCode::Char('l') if control => Self::Clear,
+            KeyCode::Char('z') if control => Self::Suspend,
             _ if control => return None,
             KeyCode::Char('q') => Self::Quit,
             KeyCode::Char('p') => Self::Pause,
+            KeyCode::Char('R') => Self::Record,
+            KeyCode::Char('y') => Self::Copy,
+            KeyCode::Char('e') => Self::Export,
+            KeyCode::Char('m') => Self::Mouse,
+            KeyCode::Char('T') => Self::Palette,
             KeyCode::Char('?') | KeyCode::F(1) => Self::Help,
             KeyCode::Esc | KeyCode::Backspace => Self::Back,
             KeyCode::Tab => Self::NextTab,
             KeyCode::BackTab => Self::PreviousTab,
-            KeyCode::Char(digit @ '1'..='4') => Self::Tab(digit as usize - '1' as usize),
+            KeyCode::Char(digit @ '1'..='6') => Self::Tab(digit as usize - '1' as usize),
             _ => return None,
         })
     }
@@ -268,19 +291,50 @@ pub(super) const LINK_KEYS: &[Key] = &[
 /// Keys of every screen.
 pub(super) const GLOBAL_KEYS: &[Key] = &[
     (
-        "Tab, 1-4",
+        "1-6",
         "screens",
-        "the next screen, or one by its number",
+        "a screen by its number; Tab is the next one",
     ),
     ("Esc", "back", "back to where you came from"),
     (
         "p",
         "pause",
-        "freeze the view to read in peace; tracing goes on",
+        "freeze the view to read in peace; tracing and recording go on",
     ),
+    ("R", "record", "start a recording of this host, or end it"),
+    (
+        "y",
+        "copy",
+        "copy the marked row, or the text at hand, to the clipboard",
+    ),
+    (
+        "e",
+        "export",
+        "write the list at hand to a file as NDJSON, filter applied",
+    ),
+    ("m", "", "mouse on or off; off, the terminal selects text"),
+    ("T", "", "other colours"),
     ("Ctrl-L", "", "draw everything anew"),
+    ("Ctrl-Z", "", "back to the shell; fg returns"),
     ("?", "help", "the keys of the screen at hand"),
     ("q", "quit", "quit, also Ctrl-C"),
+];
+
+/// Keys of every screen while a recording is played.
+pub(super) const REPLAY_KEYS: &[Key] = &[
+    ("Space", "play", "play or pause, also p"),
+    (
+        "</>",
+        "10 s",
+        "back and on by ten seconds; { and } by a minute",
+    ),
+    (
+        "f",
+        "next finding",
+        "play until the next finding opens, then pause",
+    ),
+    ("+/-", "speed", "twice or half as fast"),
+    ("0", "", "back to the beginning"),
 ];
 
 #[cfg(test)]
@@ -316,7 +370,7 @@ mod tests {
         }
         assert_eq!(path.places.len(), DEPTH);
         assert_eq!(path.screens().next(), Some(Screen::Overview));
-        path.go_to_tab(6);
+        path.go_to_tab(8);
         assert_eq!(path.here().screen, Screen::Connections);
         assert!(!path.back());
     }

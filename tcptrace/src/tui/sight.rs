@@ -12,7 +12,7 @@ use tcptrace_core::Engine;
 use tcptrace_core::finding::{Finding, FindingId};
 use tcptrace_core::tcp::TcpState;
 use tcptrace_core::units::{MonoNs, Pid, SockId, WallNs};
-use tcptrace_core::world::{Moment, Process, Socket, Totals};
+use tcptrace_core::world::{Drops, Event, Moment, Process, Socket, Totals};
 
 /// How many connections a paused view keeps: those that the list shows first. 100,000 take some
 /// 40 MB, and nobody reads further.
@@ -44,6 +44,10 @@ pub(super) struct Frozen {
     /// Where in `moments` each socket's timeline lies.
     timelines: Vec<Range<usize>>,
     processes: BTreeMap<Pid, Process>,
+    /// Of the listeners that were sampled.
+    drops: BTreeMap<SockId, Drops>,
+    /// The log, oldest first.
+    events: Vec<Event>,
 }
 
 impl Frozen {
@@ -113,6 +117,16 @@ impl Frozen {
                 owner.chain(socket.holders.iter().map(|holder| holder.pid))
             })
             .collect();
+        let events: Vec<_> = world.events().copied().collect();
+        let closers = world
+            .processes()
+            .filter(|process| process.closes.total() > 0)
+            .map(|process| process.info.pid);
+        pids.extend(closers.chain(events.iter().filter_map(|event| event.owner)));
+        let drops = sockets
+            .iter()
+            .filter_map(|socket| Some((socket.key.sock, world.drops(socket.key.sock)?)))
+            .collect();
         pids.sort_unstable();
         pids.dedup();
         let known = |pid: Pid| Some((pid, world.process(pid)?.clone()));
@@ -130,6 +144,8 @@ impl Frozen {
             moments,
             timelines,
             processes,
+            drops,
+            events,
         }
     }
 
@@ -254,6 +270,30 @@ impl<'a> Sight<'a> {
         match self {
             Self::Live(engine) => engine.world().process(pid),
             Self::Frozen(frozen) => frozen.processes.get(&pid),
+        }
+    }
+
+    /// Processes in ascending order of pid.
+    pub(super) fn processes(self) -> Box<dyn Iterator<Item = &'a Process> + 'a> {
+        match self {
+            Self::Live(engine) => Box::new(engine.world().processes()),
+            Self::Frozen(frozen) => Box::new(frozen.processes.values()),
+        }
+    }
+
+    /// What a listener refused.
+    pub(super) fn drops(self, id: SockId) -> Option<Drops> {
+        match self {
+            Self::Live(engine) => engine.world().drops(id),
+            Self::Frozen(frozen) => frozen.drops.get(&id).copied(),
+        }
+    }
+
+    /// The latest events, oldest first.
+    pub(super) fn events(self) -> Box<dyn Iterator<Item = &'a Event> + 'a> {
+        match self {
+            Self::Live(engine) => Box::new(engine.world().events()),
+            Self::Frozen(frozen) => Box::new(frozen.events.iter()),
         }
     }
 

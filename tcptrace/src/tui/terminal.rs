@@ -20,7 +20,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crossterm::event::{self, DisableBracketedPaste, EnableBracketedPaste, Event};
+use crossterm::event::{
+    self, DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture,
+    Event,
+};
 use crossterm::terminal::{
     BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen,
     disable_raw_mode, enable_raw_mode,
@@ -34,6 +37,8 @@ use tokio::sync::mpsc;
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How often the threads look whether the terminal still exists and whether they are to end.
 const HEARTBEAT: Duration = Duration::from_millis(200);
+/// How often a way out looks whether the last bytes have left.
+const BREATH: Duration = Duration::from_millis(5);
 /// Keys that may wait for the pump; a person does not type more in the time of one tick.
 const KEYS: usize = 64;
 
@@ -65,6 +70,9 @@ pub(crate) struct TerminalGuard {
     events: mpsc::Receiver<Result<Event, TerminalError>>,
     lease: Arc<Lease>,
     hook: Arc<Hook>,
+    has_mouse: bool,
+    /// Given back until [`TerminalGuard::resume`].
+    is_suspended: bool,
 }
 
 type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Sync + Send>;
@@ -99,6 +107,8 @@ impl TerminalGuard {
             events,
             lease,
             hook,
+            has_mouse: false,
+            is_suspended: false,
         };
         // These leave with the first frame, so that it finds the outlet idle.
         queue!(
@@ -125,7 +135,7 @@ impl TerminalGuard {
         if self.lease.is_gone() {
             return Err(TerminalError::Gone);
         }
-        if self.outlet.is_busy() {
+        if self.outlet.is_busy() || self.is_suspended {
             return Ok(false);
         }
         // A terminal that knows it shows the frame at once, without tearing; others ignore it.
@@ -143,6 +153,61 @@ impl TerminalGuard {
         self.terminal
             .resize(size.into())
             .map_err(|_| TerminalError::Gone)
+    }
+
+    /// Puts `text` on the clipboard by OSC 52, with the next frame. It must hold nothing that a
+    /// terminal obeys; encoded it could not do harm, but whoever pastes it decodes it.
+    pub(crate) fn copy(&mut self, text: &str) -> Result<(), TerminalError> {
+        let encoded = base64(text.as_bytes());
+        write!(self.bytes, "\x1b]52;c;{encoded}\x07").map_err(|_| TerminalError::Gone)
+    }
+
+    /// Takes mouse events from the terminal, or leaves them to it, with the next frame.
+    pub(crate) fn mouse(&mut self, on: bool) -> Result<(), TerminalError> {
+        if on {
+            queue!(self.bytes, EnableMouseCapture)
+        } else {
+            queue!(self.bytes, DisableMouseCapture)
+        }
+        .map_err(|_| TerminalError::Gone)?;
+        self.has_mouse = on;
+        Ok(())
+    }
+
+    /// Gives the terminal back for a while and stops the process group, as Ctrl-Z does where a
+    /// terminal is not in raw mode. [`Self::resume`] takes it back.
+    pub(crate) fn suspend(&mut self) -> Result<(), TerminalError> {
+        self.bytes.take();
+        queue_restoration(&mut self.bytes).map_err(|_| TerminalError::Gone)?;
+        self.ship()?;
+        let mut waited = Duration::ZERO;
+        while self.outlet.is_busy() && waited < PATIENCE {
+            thread::sleep(BREATH);
+            waited += BREATH;
+        }
+        disable_raw_mode().map_err(TerminalError::Setup)?;
+        self.is_suspended = true;
+        // The group, as the terminal would: sudo and a pipeline stop with us.
+        rustix::process::kill_current_process_group(rustix::process::Signal::TSTP)
+            .map_err(|error| TerminalError::Setup(error.into()))
+    }
+
+    /// Takes the terminal over again, and draws everything in the next frame.
+    pub(crate) fn resume(&mut self) -> Result<(), TerminalError> {
+        enable_raw_mode().map_err(TerminalError::Setup)?;
+        self.is_suspended = false;
+        self.bytes.take();
+        queue!(
+            self.bytes,
+            EnterAlternateScreen,
+            EnableBracketedPaste,
+            cursor::Hide
+        )
+        .map_err(TerminalError::Setup)?;
+        if self.has_mouse {
+            self.mouse(true)?;
+        }
+        self.clear()
     }
 
     fn ship(&mut self) -> Result<(), TerminalError> {
@@ -195,15 +260,7 @@ impl Lease {
             return;
         }
         let mut bytes = Vec::new();
-        let queued = queue!(
-            bytes,
-            EndSynchronizedUpdate,
-            DisableBracketedPaste,
-            crossterm::style::ResetColor,
-            crossterm::style::SetAttribute(crossterm::style::Attribute::Reset),
-            LeaveAlternateScreen,
-            cursor::Show
-        );
+        let queued = queue_restoration(&mut bytes);
         debug_assert!(queued.is_ok(), "a Vec takes any bytes");
         // A terminal that cannot be written to cannot be restored either.
         let _ = out.write_all(&bytes).and_then(|()| out.flush());
@@ -230,6 +287,40 @@ impl Lease {
         // Does not wait for output, and does nothing the second time.
         let _ = disable_raw_mode();
     }
+}
+
+/// What makes the terminal the shell's again.
+fn queue_restoration(out: &mut impl Write) -> io::Result<()> {
+    queue!(
+        out,
+        EndSynchronizedUpdate,
+        DisableBracketedPaste,
+        DisableMouseCapture,
+        crossterm::style::ResetColor,
+        crossterm::style::SetAttribute(crossterm::style::Attribute::Reset),
+        LeaveAlternateScreen,
+        cursor::Show
+    )
+}
+
+/// Base64 with padding (RFC 4648), as OSC 52 wants it.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or(0));
+        let number = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for digit in 0..4 {
+            let known = digit <= chunk.len();
+            let index = (number >> (18 - 6 * digit) & 63) as usize;
+            text.push(if known {
+                char::from(DIGITS[index])
+            } else {
+                '='
+            });
+        }
+    }
+    text
 }
 
 /// The bytes of the frame that is being drawn. The backend writes to one clone while the guard

@@ -7,6 +7,7 @@ use tcptrace_core::world::Moment;
 
 use super::document::Document;
 use super::fit;
+use super::list::Cell;
 use super::names;
 use super::quantity;
 use super::screen::Scene;
@@ -62,7 +63,8 @@ pub(super) fn describe(document: &mut Document, id: SockId, scene: Scene<'_>) {
     }
 }
 
-fn sentence(moment: &Moment, scene: Scene<'_>) -> (String, ratatui::style::Style) {
+/// What happened, and how it looks.
+pub(super) fn sentence(moment: &Moment, scene: Scene<'_>) -> Cell {
     let Scene { sight, theme, .. } = scene;
     match moment {
         Moment::Transition { from, to, by } => {

@@ -8,10 +8,12 @@
 use std::str::FromStr;
 
 use tcptrace_core::filter::{Cidr, Family, Filter};
+use tcptrace_core::input::ProcessInfo;
 use tcptrace_core::tcp::TcpState;
 use tcptrace_core::units::{NetnsId, Pid, Port};
-use tcptrace_core::world::Socket;
+use tcptrace_core::world::{Event, Moment, Socket, What};
 
+use super::events;
 use super::names::owner_info;
 use super::sight::Sight;
 
@@ -22,6 +24,8 @@ pub(super) struct Query {
     pub(super) text: String,
     filter: Filter,
     bare: Vec<Bare>,
+    /// Kinds of events; socket lists have no use for them.
+    events: Vec<&'static str>,
 }
 
 /// A condition that the command line has no single option for.
@@ -33,6 +37,10 @@ enum Bare {
     Net(Cidr),
     /// Either port, or the pid of the owner or a holder.
     Number(u32),
+    /// The owner's container id begins so.
+    Container(String),
+    /// The owner's cgroup has this in its path.
+    Cgroup(String),
     /// Part of a process name, of the owner or a holder, or of the state.
     Piece {
         /// Folded.
@@ -47,7 +55,7 @@ enum Bare {
 pub(super) enum BadWord {
     #[error(
         "`{0}:` is no filter word; use state, pid, comm, port, local-port, remote-port, local, \
-         remote, netns, -4 or -6"
+         remote, netns, container, cgroup, event, -4 or -6"
     )]
     Key(String),
     #[error("`{value}` is not a {expected}; write {key}:{example}")]
@@ -68,6 +76,44 @@ impl Query {
     pub(super) fn passes(&self, socket: &Socket, sight: Sight<'_>) -> bool {
         self.filter.passes(socket) && self.bare.iter().all(|bare| bare.holds(socket, sight))
     }
+}
+
+impl Query {
+    /// Whether an event is to be shown.
+    pub(super) fn passes_event(&self, event: &Event, sight: Sight<'_>) -> bool {
+        (self.events.is_empty() || self.events.contains(&events::kind(&event.what)))
+            && passes_event(&self.filter, event, sight)
+            && self.bare.iter().all(|bare| bare.holds_event(event, sight))
+    }
+}
+
+/// The states that an event is about.
+fn states_of(what: &What) -> [Option<TcpState>; 2] {
+    match what {
+        What::Socket(Moment::Transition { from, to, .. }) => [Some(*from), Some(*to)],
+        _ => [None, None],
+    }
+}
+
+/// [`Filter::passes`] for an event, whose socket may be long gone. A condition on states holds for
+/// transitions that leave or enter one of them.
+pub(super) fn passes_event(filter: &Filter, event: &Event, sight: Sight<'_>) -> bool {
+    let states = states_of(&event.what);
+    let by_state = filter.states.is_empty()
+        || states
+            .iter()
+            .flatten()
+            .any(|state| filter.states.contains(state));
+    let by_pid = filter.pids.is_empty()
+        || event
+            .owner
+            .is_some_and(|owner| filter.pids.contains(&owner));
+    let by_name = filter.names.is_empty()
+        || event
+            .owner
+            .and_then(|owner| sight.process(owner))
+            .is_some_and(|process| filter.names.iter().any(|name| **name == *process.info.name));
+    by_state && by_pid && by_name && filter.passes_key(&event.key)
 }
 
 impl FromStr for Query {
@@ -92,7 +138,12 @@ impl Query {
             self.bare.push(Bare::Net(net));
             return Ok(());
         }
-        let Some((key, value)) = word.split_once(':') else {
+        // The command line's own spelling: `--state=close-wait`.
+        let (word, separator) = match word.strip_prefix("--") {
+            Some(option) => (option, '='),
+            None => (word, ':'),
+        };
+        let Some((key, value)) = word.split_once(separator) else {
             match (word, word.parse()) {
                 ("-4", _) => self.filter.family = Some(Family::V4),
                 ("-6", _) => self.filter.family = Some(Family::V6),
@@ -141,6 +192,18 @@ impl Query {
                 filter.netns = Some(number.ok_or_else(|| {
                     bad_value(key, value, "network namespace's inode", "4026531840")
                 })?);
+            }
+            "container" => self.bare.push(Bare::Container(value.to_owned())),
+            "cgroup" => self.bare.push(Bare::Cgroup(value.to_owned())),
+            "event" => {
+                let known = |text: &str| events::KINDS.into_iter().find(|kind| *kind == text);
+                self.events.extend(list(
+                    key,
+                    value,
+                    "kind of event",
+                    "reset,retransmit",
+                    known,
+                )?);
             }
             _ => return Err(BadWord::Key(key.to_owned())),
         }
@@ -192,6 +255,16 @@ fn has(text: &str, piece: &[u8]) -> bool {
     windows.any(|window| window.iter().map(|b| folded(*b)).eq(piece.iter().copied()))
 }
 
+fn in_container(info: &ProcessInfo, id: &str) -> bool {
+    info.container
+        .as_ref()
+        .is_some_and(|full| full.starts_with(id))
+}
+
+fn in_cgroup(info: &ProcessInfo, path: &str) -> bool {
+    info.cgroup.as_ref().is_some_and(|full| full.contains(path))
+}
+
 impl Bare {
     /// `word` is not empty.
     fn piece(word: &str) -> Self {
@@ -200,6 +273,34 @@ impl Bare {
         Self::Piece {
             states: states.filter(|state| has(state.name(), &piece)).collect(),
             piece,
+        }
+    }
+
+    fn holds_event(&self, event: &Event, sight: Sight<'_>) -> bool {
+        let ends = [event.key.local, event.key.peer];
+        let owner = event.owner.and_then(|pid| sight.process(pid));
+        match self {
+            Self::Ports(ports) => ends
+                .iter()
+                .any(|end| end.port.is_some_and(|port| ports.contains(&port))),
+            Self::Net(net) => ends
+                .iter()
+                .any(|end| end.address.is_some_and(|address| net.contains(address))),
+            Self::Number(number) => {
+                let is_port = |port: Port| u32::from(port.0) == *number;
+                ends.iter().any(|end| end.port.is_some_and(is_port))
+                    || event.owner == Some(Pid(*number))
+            }
+            Self::Piece { piece, states } => {
+                states_of(&event.what)
+                    .iter()
+                    .flatten()
+                    .any(|state| states.contains(state))
+                    || has(events::kind(&event.what), piece)
+                    || owner.is_some_and(|process| has(&process.info.name, piece))
+            }
+            Self::Container(id) => owner.is_some_and(|process| in_container(&process.info, id)),
+            Self::Cgroup(path) => owner.is_some_and(|process| in_cgroup(&process.info, path)),
         }
     }
 
@@ -220,6 +321,14 @@ impl Bare {
                         .as_ref()
                         .is_some_and(|owner| owner.process.pid.0 == *number)
                     || socket.holders.iter().any(|holder| holder.pid.0 == *number)
+            }
+            Self::Container(id) => {
+                let owner = socket.owner.as_ref();
+                owner.is_some_and(|owner| in_container(owner_info(owner, sight), id))
+            }
+            Self::Cgroup(path) => {
+                let owner = socket.owner.as_ref();
+                owner.is_some_and(|owner| in_cgroup(owner_info(owner, sight), path))
             }
             Self::Piece { piece, states } => {
                 let owner = socket.owner.as_ref();
@@ -271,6 +380,9 @@ mod tests {
         check("netns:1", false);
         check("-4", true);
         check("-6", false);
+        check("--state=close-wait --local-port=80", true);
+        check("--remote=10.0.0.0/8", false);
+        check("container:abc", false);
         check("state:close-wait port:80 pid:7 nginx 10.0.0.0/8", true);
         check("state:close-wait port:81 pid:7 nginx 10.0.0.0/8", false);
     }

@@ -7,11 +7,12 @@ use tcptrace_core::Input;
 use tcptrace_core::finding::{Confidence, Provenance};
 use tcptrace_core::input::{Carried, CarriedOwner, Holder, QueueLevel};
 use tcptrace_core::tcp::TcpState;
-use tcptrace_core::units::{Fd, MonoNs, Pid};
+use tcptrace_core::units::{MonoNs, Pid};
 use tcptrace_core::world::{CloseCall, Origin};
 
 use super::SockText;
 use super::events::socket_line;
+use super::looks::HolderFields;
 
 socket_line!(CarriedLine {
     state: TcpState,
@@ -41,12 +42,6 @@ struct OwnerFields {
     name: String,
     provenance: String,
     confidence: String,
-}
-
-#[derive(Deserialize)]
-struct HolderFields {
-    pid: Pid,
-    fd: Fd,
 }
 
 #[derive(Deserialize)]
@@ -106,11 +101,7 @@ impl From<CarriedLine> for Input {
             origin: line.origin,
             listener: line.listener.map(|text| text.0),
             owner: line.owner.and_then(OwnerFields::known),
-            holders: line
-                .holders
-                .into_iter()
-                .map(|HolderFields { pid, fd }| Holder { pid, fd })
-                .collect(),
+            holders: line.holders.into_iter().map(Holder::from).collect(),
             accepted: line.accepted,
             modelled: line.modelled,
             closer: line.closer.and_then(|closer| {

@@ -54,7 +54,7 @@ socket_line!(ListenerLine {
 });
 
 #[derive(Deserialize)]
-struct HolderFields {
+pub(super) struct HolderFields {
     pid: Pid,
     fd: Fd,
     cloexec: Option<bool>,

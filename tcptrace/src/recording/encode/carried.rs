@@ -1,7 +1,8 @@
 //! What a segment hands on to the next.
 
-use tcptrace_core::input::{Carried, CarriedOwner, Holder, QueueLevel};
+use tcptrace_core::input::{Carried, CarriedOwner, QueueLevel};
 
+use super::looks;
 use crate::recording::json::Object;
 
 pub(super) fn carried(line: &mut Object<'_>, carried: &Carried) {
@@ -47,10 +48,7 @@ pub(super) fn carried(line: &mut Object<'_>, carried: &Carried) {
             object.word("confidence", confidence.name());
         });
     }
-    line.objects("holders", holders, |object, Holder { pid, fd }| {
-        object.number("pid", pid.0);
-        object.number("fd", fd.0);
-    });
+    line.objects("holders", holders, looks::holder);
     line.flag("accepted", *accepted);
     line.flag("modelled", *modelled);
     if let Some((pid, call)) = closer {

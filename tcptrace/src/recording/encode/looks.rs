@@ -41,7 +41,7 @@ pub(super) fn socket_row(line: &mut Object<'_>, row: &SocketRow) {
     }
 }
 
-fn holder(object: &mut Object<'_>, holder: &Holder) {
+pub(super) fn holder(object: &mut Object<'_>, holder: &Holder) {
     let Holder { pid, fd, cloexec } = holder;
     object.number("pid", pid.0);
     object.number("fd", fd.0);

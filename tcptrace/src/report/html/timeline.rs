@@ -55,7 +55,10 @@ pub(super) fn write(report: &HostReport, number: usize, page: &mut Page) {
         "<section class=\"card\" aria-labelledby=\"time-{number}\">\n<h2 id=\"time-{number}\">Time line</h2>\n"
     ))
     .raw("<p class=\"hint\">Sockets in each state, listeners left out; below, when each finding was there.</p>\n");
-    let bands: Vec<Band> = BANDS.into_iter().map(|band| Band::of(report, band)).collect();
+    let bands: Vec<Band> = BANDS
+        .into_iter()
+        .map(|band| Band::of(report, band))
+        .collect();
     let apart = Band::of(report, APART);
     legend(&bands, &apart, page);
     let strip = if apart.most() > 0.0 { STRIP } else { 0.0 };
