@@ -72,13 +72,28 @@ fn what_leaves_before_its_deadline_is_fine() {
 fn not_watched_needs_three_looks_over_two_seconds() {
     served(
         "1s fin a; 61s peek a unread=1 idle=60s; 62s peek a unread=1 idle=61s; \
-         63s peek a unread=1 idle=62s; 70s tick",
+         63s peek a unread=1 idle=62s holders=7; 70s tick",
         &["63s f1 open close_wait_leak/not_watched info likely web#7 port 80 x1"],
     );
     served(
         "1s fin a; 61s peek a unread=1 idle=60s; 61.5s peek a unread=1 idle=60.5s; \
-         62s peek a unread=1 idle=61s; 70s tick",
+         62s peek a unread=1 idle=61s holders=7; 70s tick",
         &[],
+    );
+}
+
+#[test]
+fn not_watched_waits_for_a_word_on_holders() {
+    let looks = |count: u64| -> String {
+        (0..count)
+            .map(|n| format!("{}s peek a unread=1 idle={}s; ", 61 + n, 60 + n))
+            .collect()
+    };
+    served(&format!("1s fin a; {} 69s tick", looks(7)), &[]);
+    // An agent that cannot scan is not waited for.
+    served(
+        &format!("1s fin a; {} 69s tick", looks(8)),
+        &["68s f1 open close_wait_leak/not_watched info likely web#7 port 80 x1"],
     );
 }
 

@@ -23,6 +23,10 @@ const FRESH: Duration = Duration::from_secs(2);
 /// without being a half-close in use; also covers the kernel's jiffy clock.
 const AFTERMATH: Duration = Duration::from_secs(1);
 
+/// Looks without a word on holders, after which none is expected any more: looks are repeated every
+/// second, and scans of every descriptor share five.
+const PEEKS_WITHOUT_HOLDERS: u32 = 8;
+
 impl Suspect {
     /// What is proved at `at`. First match wins, in the order of the catalogue. `lost` says that facts were lost while it was in CLOSE_WAIT.
     pub(in crate::rules::close_wait_leak) fn judge(
@@ -86,6 +90,10 @@ impl Suspect {
 
     fn unwatched(&self, at: MonoNs) -> Answer {
         if self.empty_peeks < EMPTY_PEEKS || at.since(self.empty_since) < EMPTY_OVER {
+            return Answer::TooEarly;
+        }
+        // That nobody holds it at all comes first, and looks the same: a scan has to tell.
+        if self.held == Held::Unknown && self.peeks < PEEKS_WITHOUT_HOLDERS {
             return Answer::TooEarly;
         }
         match (self.held, self.acceptor) {
