@@ -1,5 +1,6 @@
 //! The command line: raw arguments, then a valid configuration, then the command.
 
+mod doctor;
 mod filter;
 mod live;
 mod logging;
@@ -47,6 +48,8 @@ enum Command {
     Record(record::RecordArgs),
     /// Print the findings of a recording, by the same engine, on any machine
     Replay(replay::ReplayArgs),
+    /// Say what this host allows: each probe attached, fallen back or missing, and what that costs
+    Doctor(doctor::DoctorArgs),
 }
 
 /// What bears on verdicts.
@@ -124,6 +127,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Live(args) => live::run(&args),
         Command::Record(args) => record::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
     });
     match ran {
         Ok(()) => ExitCode::SUCCESS,

@@ -143,6 +143,68 @@ impl Purpose {
     }
 }
 
+impl Purpose {
+    /// What is lost without it, and the findings that lose by it.
+    pub(crate) fn loss(self) -> (&'static str, &'static [&'static str]) {
+        match self {
+            Self::States => ("nothing can be traced", &["all"]),
+            Self::Understudies => (
+                "state changes that the kernel skips are counted as lost, not recovered",
+                &["all"],
+            ),
+            Self::Exits => (
+                "processes that live for one connection may have no name",
+                &["all"],
+            ),
+            Self::Retransmits => (
+                "segments that are sent again are not seen",
+                &[
+                    "fin_retransmit",
+                    "closing_stuck",
+                    "syn_retransmit",
+                    "dead_peer",
+                ],
+            ),
+            Self::SynAcks => (
+                "repeated SYN-ACKs are not seen: no proof that a client had answered",
+                &[
+                    "synack_retransmit",
+                    "accept_queue_overflow",
+                    "syn_queue_overflow",
+                ],
+            ),
+            Self::Resets => ("resets are not seen", &["reset_burst"]),
+            Self::Accepts => (
+                "acceptors are known by scans and closers only, and that nobody accepts is likely, \
+                 not exact",
+                &["accept_queue_overflow", "close_wait_leak"],
+            ),
+            Self::Listeners => (
+                "the listener of a connection is inferred from its address and port: likely where \
+                 several listen there (SO_REUSEPORT)",
+                &["close_wait_leak", "accept_queue_overflow"],
+            ),
+            Self::QueueDrops => (
+                "drops are counted exactly for a network namespace, but their listener is inferred \
+                 from samples: likely where several were full; clients are not known",
+                &["accept_queue_overflow", "syn_queue_overflow"],
+            ),
+            Self::Holders => (
+                "sockets older than tcptrace and copies of descriptors are not found",
+                &["close_wait_leak", "fin_wait2_stuck", "dead_peer"],
+            ),
+            Self::Tables => (
+                "sockets without a descriptor that are older than tcptrace are not found",
+                &["fin_wait2_stuck", "time_wait_pileup", "fin_retransmit"],
+            ),
+            Self::Looks => (
+                "suspects cannot be looked at: causes are unknown",
+                &["close_wait_leak", "accept_queue_overflow"],
+            ),
+        }
+    }
+}
+
 const fn tracepoint(
     program: &'static str,
     hook: &'static str,
