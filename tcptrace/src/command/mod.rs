@@ -1,6 +1,7 @@
 //! The command line: raw arguments, then a valid configuration, then the command.
 
 mod check;
+mod doctor;
 mod explain;
 mod filter;
 mod findings;
@@ -62,6 +63,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Tell what a recording shows, as text, JSON, or one page to attach to an incident
     Report(report::ReportArgs),
+    /// Say what this host allows: each probe attached, fallen back or missing, and what that costs
+    Doctor(doctor::DoctorArgs),
 }
 
 /// What bears on verdicts.
@@ -147,6 +150,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Replay(args) => done(replay::run(&args)),
         Command::Report(args) => done(report::run(&args)),
         Command::Explain(args) => done(explain::run(&args)),
+        Command::Doctor(args) => done(doctor::run(&args)),
     });
     match ran {
         Ok(code) => code,

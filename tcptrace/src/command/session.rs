@@ -128,7 +128,7 @@ fn take_precedence() {
 fn kernel_failure(error: KernelError) -> Failure {
     let kind = match error {
         KernelError::NotPrivileged { .. } => FailureKind::Privilege,
-        KernelError::KernelCannot { .. } => FailureKind::Kernel,
+        KernelError::KernelCannot { .. } | KernelError::Forbidden { .. } => FailureKind::Kernel,
         _ => FailureKind::Runtime,
     };
     Failure::new(kind, error)

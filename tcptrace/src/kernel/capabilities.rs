@@ -56,12 +56,13 @@ impl Capability {
                 "lets programs read kernel memory and attach; without it nothing can be traced"
             }
             Self::SysAdmin => {
-                "iterates over descriptors and enters network namespaces; without it sockets older \
-                 than tcptrace, their holders, and the sysctls of other namespaces are missing"
+                "enters network namespaces, measures programs and mounts tracefs; without it \
+                 orphans older than tcptrace and the sysctls of other namespaces are missing"
             }
             Self::SysPtrace => {
-                "reads the executables and wait channels of other users' processes; without it \
-                 findings name no executable and no wait channel"
+                "reads the executables, wait channels and namespaces of other users' processes; \
+                 without it findings name no executable and no wait channel, and the counters of \
+                 their network namespaces are missing"
             }
             Self::DacReadSearch => {
                 "reads tracefs, which belongs to root; without it, and without being root, accept \
@@ -75,14 +76,9 @@ impl Capability {
         }
     }
 
-    /// Whether nothing can be traced without it.
-    pub(crate) fn is_mandatory(self) -> bool {
-        matches!(self, Self::Bpf | Self::Perfmon)
-    }
-
-    /// Whether its loss costs anything.
-    pub(crate) fn is_used(self) -> bool {
-        !matches!(self, Self::NetAdmin | Self::Syslog)
+    /// Whether its loss shows nowhere else: no probe is missing, only what is read beside them.
+    pub(crate) fn is_lost_silently(self) -> bool {
+        matches!(self, Self::SysAdmin | Self::SysPtrace)
     }
 }
 

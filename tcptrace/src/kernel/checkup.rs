@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
@@ -104,6 +104,12 @@ pub(crate) fn exercise() -> io::Result<()> {
     let address = listener.local_addr()?;
     for _ in 0..CONNECTIONS {
         let client = TcpStream::connect_timeout(&address, FIRST_TIMEOUT)?;
+        drop(listener.accept()?);
+        drop(client);
+    }
+    // A host without IPv6 has no use for the probes that this is for.
+    if let Ok(listener) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) {
+        let client = TcpStream::connect_timeout(&listener.local_addr()?, FIRST_TIMEOUT)?;
         drop(listener.accept()?);
         drop(client);
     }

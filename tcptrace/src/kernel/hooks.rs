@@ -3,6 +3,10 @@
 
 use tcptrace_common::record::Kind;
 
+mod purpose;
+
+pub(crate) use self::purpose::Purpose;
+
 /// How a program is hooked in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tier {
@@ -76,71 +80,6 @@ pub(crate) struct Hook {
     pub(crate) mandatory: bool,
     /// What it is for.
     pub(crate) purpose: Purpose,
-}
-
-/// What a probe is for; several programs may serve one purpose, in turn or together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Purpose {
-    /// State changes and ends of sockets.
-    States,
-    /// What the kernel skipped of those.
-    Understudies,
-    /// Names of processes that live too short to be looked at.
-    Exits,
-    /// Retransmissions.
-    Retransmits,
-    /// Repeated SYN-ACKs.
-    SynAcks,
-    /// Resets.
-    Resets,
-    /// Who accepts.
-    Accepts,
-    /// The listener of a child.
-    Listeners,
-    /// Each segment that met a full queue.
-    QueueDrops,
-    /// Who holds which socket.
-    Holders,
-    /// Sockets without a descriptor.
-    Tables,
-    /// State, unread bytes and waiters of a suspect.
-    Looks,
-}
-
-impl Purpose {
-    /// Every purpose, in the order in which `doctor` tells of them.
-    pub(crate) const ALL: [Self; 12] = [
-        Self::States,
-        Self::Understudies,
-        Self::Exits,
-        Self::Retransmits,
-        Self::SynAcks,
-        Self::Resets,
-        Self::Accepts,
-        Self::Listeners,
-        Self::QueueDrops,
-        Self::Holders,
-        Self::Tables,
-        Self::Looks,
-    ];
-
-    /// In `doctor`, text and JSON.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::States => "states",
-            Self::Understudies => "understudies",
-            Self::Exits => "exits",
-            Self::Retransmits => "retransmits",
-            Self::SynAcks => "synacks",
-            Self::Resets => "resets",
-            Self::Accepts => "accepts",
-            Self::Listeners => "listeners",
-            Self::QueueDrops => "queue_drops",
-            Self::Holders => "holders",
-            Self::Tables => "tables",
-            Self::Looks => "looks",
-        }
-    }
 }
 
 const fn tracepoint(

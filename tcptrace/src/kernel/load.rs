@@ -42,7 +42,7 @@ pub(super) fn object(options: &ProbeOptions, layout: &Resolved) -> Result<Ebpf, 
         // Nothing to relocate: offsets come from LAYOUT.
         .btf(None)
         .verifier_log_level(if options.verifier_log {
-            VerifierLogLevel::VERBOSE | VerifierLogLevel::STATS
+            VerifierLogLevel::DEBUG | VerifierLogLevel::STATS
         } else {
             VerifierLogLevel::DISABLE
         })
@@ -138,6 +138,11 @@ pub(super) fn hook_in(ebpf: &mut Ebpf, btf: &Btf, hook: &Hook) -> Result<(), Ker
     })
 }
 
+/// Whether the kernel has breakpoint probes at all.
+pub(super) fn has_kprobes() -> bool {
+    std::path::Path::new("/sys/bus/event_source/devices/kprobe").exists()
+}
+
 /// Detaches and unloads one program.
 pub(super) fn unhook(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), ProgramError> {
     match ebpf.program_mut(hook.program) {
@@ -162,6 +167,14 @@ fn refused(what: &str, error: &(dyn Error + 'static)) -> KernelError {
             if code == Some(libc::EPERM) || code == Some(libc::EINVAL) && !may_load() {
                 return denied(what, io);
             }
+            // The kernel's own number, which the C library has no words for.
+            if code == Some(ENOTSUPP) {
+                return KernelError::Refused {
+                    what: what.to_owned(),
+                    detail: "this kernel cannot hook this function in this way (ENOTSUPP)"
+                        .to_owned(),
+                };
+            }
             if !detail.contains(&io.to_string()) {
                 detail = format!("{detail}: {io}");
             }
@@ -174,11 +187,15 @@ fn refused(what: &str, error: &(dyn Error + 'static)) -> KernelError {
     }
 }
 
+/// `include/linux/errno.h`.
+const ENOTSUPP: i32 = 524;
+
 /// EPERM: who has every capability of the host and is refused nevertheless meets a hardened kernel.
 fn denied(what: &str, error: &io::Error) -> KernelError {
     if may_trace() {
-        KernelError::KernelCannot {
-            lacks: format!("the permission to {what}, although no privilege is missing ({error})"),
+        KernelError::Forbidden {
+            what: what.to_owned(),
+            detail: error.to_string(),
             remedy: "look for kernel lockdown (/sys/kernel/security/lockdown) or a security policy that forbids BPF",
         }
     } else {

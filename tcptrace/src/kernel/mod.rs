@@ -50,7 +50,6 @@ use tcptrace_core::input::{Input, ProcessFact};
 use tcptrace_core::request::Request;
 use tcptrace_core::units::{MonoNs, NetnsId, Pid, WallNs};
 
-pub(crate) use self::capabilities::Capability;
 pub(crate) use self::checkup::{Checkup, exercise};
 pub(crate) use self::error::KernelError;
 pub(crate) use self::hooks::{Purpose, Tier, TierChoice};

@@ -63,7 +63,7 @@ pub(crate) struct Probes {
     recovered: Vec<(Kind, u64)>,
     missing: Vec<(&'static str, String)>,
     /// The kernel keeps statistics of programs while this is open.
-    _statistics: Option<OwnedFd>,
+    statistics: Option<OwnedFd>,
 }
 
 impl Probes {
@@ -97,7 +97,7 @@ impl Probes {
             filtered: options.filter.is_active(),
             recovered: Vec::new(),
             missing: layout.missing.clone(),
-            _statistics: options
+            statistics: options
                 .statistics
                 .then(|| aya::sys::enable_stats(aya::sys::Stats::RunTime).ok())
                 .flatten(),
@@ -164,7 +164,7 @@ impl Probes {
         lacks: Option<&str>,
     ) -> Result<bool, KernelError> {
         let state = match lacks {
-            Some(lacks) => ProbeState::Missing(format!("the kernel lacks {lacks}")),
+            Some(lacks) => ProbeState::Missing(format!("this kernel lacks {lacks}")),
             None => match load::hook_in(&mut self.ebpf, btf, hook) {
                 Ok(()) => ProbeState::Attached,
                 Err(error) if hook.mandatory => return Err(error),
@@ -202,7 +202,9 @@ impl Probes {
 
     /// How often each program has run.
     pub(crate) fn runs(&self) -> Vec<ProbeRuns> {
-        let attached = |it: &&ProbeStatus| it.state == ProbeState::Attached;
+        // Where the kernel did not let us have them, there are none.
+        let attached =
+            |it: &&ProbeStatus| it.state == ProbeState::Attached && self.statistics.is_some();
         self.status
             .iter()
             .filter(attached)

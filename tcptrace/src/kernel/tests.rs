@@ -44,10 +44,10 @@ impl Watch {
         }
     }
 
-    /// Drains until `enough`, for at most two seconds.
+    /// Drains until `enough`, for at most twenty seconds: the machine may be emulated, and busy.
     #[track_caller]
     fn until(&mut self, what: &str, enough: impl Fn(&[Input]) -> bool) {
-        for _ in 0..200 {
+        for _ in 0..2000 {
             while self.kernel.drain(&mut self.told) > 0 {}
             if enough(&self.told) {
                 return;

@@ -101,6 +101,9 @@ impl Probes {
                 continue;
             }
             let feature = match hook.tier {
+                Tier::Kprobe | Tier::Kretprobe if !load::has_kprobes() => {
+                    Some("kprobes (CONFIG_KPROBE_EVENTS)")
+                }
                 Tier::Kprobe | Tier::Kretprobe => layout.lacks("kprobes"),
                 _ => None,
             };
