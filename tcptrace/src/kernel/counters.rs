@@ -457,7 +457,8 @@ mod tests {
 
     #[test]
     fn sockets_in_time_wait_and_reserved_ports_are_counted() {
-        let text = "sockets: used 5\nTCP: inuse 5 orphan 0 tw 37 alloc 9 mem 1\nUDP: inuse 2 mem 0\n";
+        let text =
+            "sockets: used 5\nTCP: inuse 5 orphan 0 tw 37 alloc 9 mem 1\nUDP: inuse 2 mem 0\n";
         assert_eq!(tw_sockets(text), Some(37));
         assert_eq!(tw_sockets("TCP: inuse 5"), None);
         assert_eq!(count_reserved("\n", (32_768, 60_999)), 0);

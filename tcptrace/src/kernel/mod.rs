@@ -35,6 +35,7 @@ mod threads;
 mod tracefs;
 
 use std::collections::VecDeque;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -258,7 +259,11 @@ impl Kernel {
 
     /// Counts the orphans in FIN_WAIT2 of a namespace: 98,000 small sockets take a tenth of a second.
     fn count_orphans(&mut self, netns: NetnsId, sink: &mut Vec<Input>) {
-        let Some(Ok(namespace)) = self.edge.namespaces.door(netns).map(|door| door.open(netns))
+        let Some(Ok(namespace)) = self
+            .edge
+            .namespaces
+            .door(netns)
+            .map(|door| door.open(netns))
         else {
             return; // It is gone, and its sockets with it.
         };

@@ -332,26 +332,24 @@ fn listener() -> impl Strategy<Value = Input> {
 }
 
 fn counters() -> impl Strategy<Value = Input> {
-    (
-        at(),
-        any::<(u32, [u64; 8], Option<u64>, Option<u64>)>(),
+    (at(), any::<(u32, [u64; 8], Option<u64>, Option<u64>)>()).prop_map(
+        |(at, (netns, n, tw_sockets, orphan_fin_wait2))| {
+            Input::Counters(Counters {
+                at,
+                netns: NetnsId(netns),
+                listen_overflows: n[0],
+                listen_drops: n[1],
+                req_q_full_drop: n[2],
+                req_q_full_do_cookies: n[3],
+                syncookies_sent: n[4],
+                backlog_drop: n[5],
+                time_wait_overflow: n[6],
+                abort_on_memory: n[7],
+                tw_sockets,
+                orphan_fin_wait2,
+            })
+        },
     )
-        .prop_map(|(at, (netns, n, tw_sockets, orphan_fin_wait2))| {
-        Input::Counters(Counters {
-            at,
-            netns: NetnsId(netns),
-            listen_overflows: n[0],
-            listen_drops: n[1],
-            req_q_full_drop: n[2],
-            req_q_full_do_cookies: n[3],
-            syncookies_sent: n[4],
-            backlog_drop: n[5],
-            time_wait_overflow: n[6],
-            abort_on_memory: n[7],
-            tw_sockets,
-            orphan_fin_wait2,
-        })
-    })
 }
 
 fn netns() -> impl Strategy<Value = Input> {

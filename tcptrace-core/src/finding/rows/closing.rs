@@ -62,9 +62,12 @@ pub(super) fn ports(e: &PortEvidence) -> Rows {
         _ => e.used.to_string(),
     };
     rows.push(("ports used", used));
-    maybe(&mut rows, "ip_local_port_range", e.range, |(first, last)| {
-        format!("{first} to {last}")
-    });
+    maybe(
+        &mut rows,
+        "ip_local_port_range",
+        e.range,
+        |(first, last)| format!("{first} to {last}"),
+    );
     maybe(&mut rows, "reserved", e.reserved, |n| n.to_string());
     rows.push(("connects without a port", e.refused.to_string()));
     maybe(&mut rows, "exhausted in", e.exhausted_in, human);

@@ -218,7 +218,11 @@ impl Finding {
     pub(super) fn resets(&self, e: &ResetEvidence) -> String {
         let n = many(self.count, "connection", "connections");
         let (place, who) = (self.place(), self.who());
-        let share = format!("; {} of {} lately", e.recent, many(e.closes, "close", "closes"));
+        let share = format!(
+            "; {} of {} lately",
+            e.recent,
+            many(e.closes, "close", "closes")
+        );
         let what = match self.cause {
             Some(Cause::Refused) => format!("{n}{place} of {who} refused by the peer"),
             Some(Cause::ByPeer) => format!("the peers reset {n}{place} of {who}"),
@@ -260,9 +264,11 @@ impl Finding {
             Some(Cause::Refused) => "nobody listens there: see whether the service runs and binds \
                                      that address; retry with backoff"
                 .to_owned(),
-            Some(Cause::ByPeer) => "run tcptrace on the peer, or look at its logs and at what lies \
+            Some(Cause::ByPeer) => {
+                "run tcptrace on the peer, or look at its logs and at what lies \
                                     between: crash, timeout of a load balancer, unread data"
-                .to_owned(),
+                    .to_owned()
+            }
             Some(Cause::UnreadData) => "read until 0 before close, or shutdown(SHUT_WR), drain, \
                                         then close; the peer may lose the last answer to this \
                                         reset"
@@ -291,12 +297,16 @@ impl Finding {
                      closes with data unsent towards peers that do not answer"
                 )
             }
-            Some(Cause::AdminKill) => "somebody kills connections on purpose: see who, and whether \
+            Some(Cause::AdminKill) => {
+                "somebody kills connections on purpose: see who, and whether \
                                        that is still wanted"
-                .to_owned(),
-            Some(Cause::ProcessExit) => "see why it ended (its log, a core, the journal, dmesg for \
+                    .to_owned()
+            }
+            Some(Cause::ProcessExit) => {
+                "see why it ended (its log, a core, the journal, dmesg for \
                                          the OOM killer); drain connections before exit"
-                .to_owned(),
+                    .to_owned()
+            }
             _ => "see the kernel's reason and the states in the evidence".to_owned(),
         }
     }

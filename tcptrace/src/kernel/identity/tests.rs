@@ -146,6 +146,7 @@ fn row(key: RawKey, at: MonoNs, state: TcpState) -> RawRow {
         syn_depth: None,
         drops: None,
         cut: false,
+        orphan_fin_wait2: false,
     }
 }
 
