@@ -27,7 +27,7 @@ mod time_wait;
 mod timeline;
 mod track;
 
-pub use closer::Closer;
+pub use closer::{Closer, Ends};
 use listeners::Listeners;
 use processes::Processes;
 use slot::Life;
@@ -121,10 +121,8 @@ pub struct Socket {
     pub accepted: bool,
     /// Who closed our side, and how.
     pub closer: Option<(Pid, CloseCall)>,
-    /// Who began the end of the connection.
-    pub closed_by: Option<Closer>,
-    /// What ended it otherwise than by the two FINs: a reset, a timeout, an administrator.
-    pub ended_by: Option<Closer>,
+    /// How it ended: see [`Socket::closed_by`] and [`Socket::ended_by`].
+    pub ends: Ends,
     /// Segments sent again.
     pub retransmits: u32,
     /// Unread bytes when last told.

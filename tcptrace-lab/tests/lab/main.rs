@@ -5,6 +5,7 @@
 
 mod close_wait;
 mod closing;
+mod closing_sides;
 mod demo;
 mod endings;
 mod owners;
