@@ -154,7 +154,7 @@ fn ports_in_use_are_told_by_their_share() {
     );
     let finding = told(&played);
     insta::assert_snapshot!(finding.summary(MonoNs(5_000_000_000)), @"api (pid 8) uses 75 of 100 local ports (75 %) to 10.0.0.9:443: 75 live connections and 0 in TIME_WAIT; 1 connect failed with EADDRNOTAVAIL");
-    insta::assert_snapshot!(finding.advice(), @"find why so many connections to one endpoint are open at once, and bound the pool; set net.ipv4.tcp_tw_reuse to 1 (it is 0); widen net.ipv4.ip_local_port_range (40000 40099), or use more addresses on either side");
+    insta::assert_snapshot!(finding.advice(), @"find why so many connections to one endpoint are open at once, and bound the pool; widen net.ipv4.ip_local_port_range (40000 40099), or use more addresses on either side");
     insta::assert_snapshot!(serde_json::to_string(&finding.evidence).unwrap(), @r#"{"source":"10.0.0.1","live":75,"time_wait":0,"time_wait_reusable":false,"used":75,"available":100,"range":[40000,40099],"percent":75,"refused":1,"tw_reuse":0,"timestamps":1}"#);
 }
 

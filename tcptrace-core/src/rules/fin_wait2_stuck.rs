@@ -12,7 +12,7 @@ use crate::book::{Draft, Gist, Program, Subject};
 use crate::finding::{Cause, Confidence, Evidence, FinWait2Evidence, Kind, Owner, Severity};
 use crate::input::{Counters, Inspection, SocketKey, SocketRow, Transition};
 use crate::request::Request;
-use crate::rules::closing::{Level, Parties, QUIET, Remotes, Seconds, of, party, start};
+use crate::rules::closing::{Parties, Remotes, Seconds, of, party};
 use crate::rules::{Bench, Fact};
 use crate::settings::Settings;
 use crate::tcp::TcpState;
@@ -28,19 +28,15 @@ const GROUPS: usize = 1024;
 /// Namespaces whose orphans are counted.
 const NAMESPACES: usize = 4096;
 
+mod orphans;
+
+use orphans::{Count, Orphans};
+
 /// A look is asked for this long before it is needed.
 const LOOK_AHEAD: u64 = 2;
 
 /// What is stuck is looked at again after this long; longer, the longer it has been stuck.
 const AGAIN: u64 = 60;
-
-/// `tcp_fin_timeout` where it is not known, and the longest that is followed.
-const FIN_TIMEOUT: u64 = 60;
-const LONGEST_TIMEOUT: u64 = 240;
-
-/// How often orphans are counted while many seem to be there, and how long a count holds.
-const COUNT_EVERY: u64 = 5;
-const COUNT_HOLDS: u64 = 12;
 
 /// A connection in FIN_WAIT2 whose descriptor is open.
 #[derive(Debug)]
@@ -61,21 +57,6 @@ struct HalfClosed {
     /// Members that no look has confirmed.
     unseen: u64,
     open: bool,
-}
-
-#[derive(Debug)]
-struct Orphans {
-    netns: NetnsId,
-    entered: Seconds,
-    parties: Parties,
-    told: Option<u64>,
-    opened: Option<u64>,
-}
-
-#[derive(Debug, Default)]
-struct Count {
-    orphans: Level,
-    asked: u64,
 }
 
 /// News of a half-closed connection.
@@ -398,95 +379,6 @@ impl FinWait2Stuck {
         bench.book.enter(subject, bench.at, draft);
     }
 
-    fn second_of_orphans(&mut self, now: u64, bench: &mut Bench<'_>) -> Option<u64> {
-        let mut next = None;
-        let wanted = bench.settings.fin_wait2_stuck.info_orphans.max(1);
-        let subjects: Vec<Subject> = self.orphans.keys().cloned().collect();
-        for subject in subjects {
-            let Some(group) = self.orphans.get_mut(&subject) else {
-                continue;
-            };
-            let timeout = fin_timeout(group.netns, bench);
-            let modelled = group.entered.before(now, timeout);
-            if modelled >= wanted {
-                let count = self.counts.entry(group.netns).or_default();
-                if now >= count.asked + COUNT_EVERY {
-                    count.asked = now;
-                    bench.wishes.others.insert(Request::Orphans(group.netns));
-                }
-            }
-            let counted = fresh(&self.counts, group.netns, now);
-            let worth = modelled >= wanted && counted.is_some_and(|n| n >= wanted);
-            if worth {
-                group.told = Some(now);
-                group.opened.get_or_insert(now);
-            } else if let Some(told) = group.told
-                && now.saturating_sub(told) >= QUIET
-            {
-                group.told = None;
-                group.opened = None;
-                bench.book.resolve(&subject, bench.at);
-            }
-            let active = group.entered.last().is_some_and(|it| it + timeout >= now);
-            if active || group.told.is_some() {
-                next = Some(now + 1);
-            } else {
-                self.orphans.remove(&subject);
-            }
-            if worth {
-                let gist = self.orphan_gist(&subject, now, bench);
-                if bench.book.wants(&subject, gist, bench.at) {
-                    self.draft_orphans(&subject, gist, now, bench);
-                }
-            }
-        }
-        next
-    }
-
-    fn orphan_gist(&self, subject: &Subject, now: u64, bench: &Bench<'_>) -> Gist {
-        let count = self.orphans.get(subject).map_or(0, |group| {
-            let modelled = group.entered.before(now, fin_timeout(group.netns, bench));
-            fresh(&self.counts, group.netns, now).map_or(modelled, |n| n.min(modelled))
-        });
-        Gist {
-            count,
-            cause: Some(Cause::Orphan),
-            severity: Severity::Info,
-            confidence: Confidence::Exact,
-            progress: 0,
-        }
-    }
-
-    fn draft_orphans(&self, subject: &Subject, gist: Gist, now: u64, bench: &mut Bench<'_>) {
-        let Some(group) = self.orphans.get(subject) else {
-            return;
-        };
-        let processes = group.parties.processes(bench.world);
-        let since = start(group.opened.unwrap_or(now));
-        let evidence = FinWait2Evidence {
-            oldest_age: bench.at.since(since),
-            silent: None,
-            counted: fresh(&self.counts, group.netns, now),
-            fin_timeout: bench
-                .world
-                .netns_facts(group.netns)
-                .and_then(|facts| facts.tcp_fin_timeout),
-            inference: (self.orphans.len() > 1).then_some(
-                "the kernel's count is of the namespace; which service they belong to is modelled",
-            ),
-        };
-        let draft = Draft {
-            gist,
-            process: processes.first().map(|(owner, _)| owner.clone()),
-            processes,
-            since,
-            growth_per_minute: None,
-            samples: group.parties.samples(),
-            evidence: Evidence::FinWait2(evidence),
-        };
-        bench.book.enter(subject, bench.at, draft);
-    }
-
     pub(super) fn redraft(&mut self, subject: &Subject, now: u64, bench: &mut Bench<'_>) {
         if subject.cause == Some(Cause::Orphan) {
             let gist = self.orphan_gist(subject, now, bench);
@@ -516,19 +408,4 @@ fn half_gist(group: &HalfClosed) -> Gist {
         },
         progress: 0,
     }
-}
-
-fn fresh(counts: &BTreeMap<NetnsId, Count>, netns: NetnsId, now: u64) -> Option<u64> {
-    let (at, orphans) = counts.get(&netns)?.orphans.before(now)?;
-    (at + COUNT_HOLDS >= now).then_some(orphans)
-}
-
-fn fin_timeout(netns: NetnsId, bench: &Bench<'_>) -> u64 {
-    bench
-        .world
-        .netns_facts(netns)
-        .and_then(|facts| facts.tcp_fin_timeout)
-        .map_or(FIN_TIMEOUT, |seconds| {
-            u64::from(seconds).clamp(1, LONGEST_TIMEOUT)
-        })
 }
