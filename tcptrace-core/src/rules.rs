@@ -25,13 +25,20 @@ use crate::world::World;
 
 mod accept_queue_overflow;
 mod close_wait_leak;
+mod closing;
 mod drops;
 mod fin_retransmit;
+mod fin_wait2_stuck;
+mod port_exhaustion;
+mod reset_burst;
 mod syn_queue_overflow;
+mod time_wait_pileup;
 
 use close_wait_leak::CloseWaitLeak;
+use closing::Closing;
 use drops::Drops;
 use fin_retransmit::{Ending, FinRetransmit, Seen};
+use fin_wait2_stuck::HalfFact;
 
 /// Records of two CPUs reach the ring out of order by microseconds, a tick is late by 50 ms; a
 /// second is far beyond both.
@@ -63,6 +70,8 @@ pub(crate) enum Fact {
     Synack(Box<SynackRetransmit>),
     AcceptedFrom(SockId, Pid),
     Descriptors(Pid, (u64, u64)),
+    /// News of a connection in FIN_WAIT2 whose descriptor is open.
+    HalfClosed(SockId, HalfFact),
 }
 
 /// A rule's appointment with itself.
@@ -74,6 +83,8 @@ pub(crate) enum Timer {
     Fin(Subject),
     Queue(Subject),
     Attribute(u64),
+    /// A full second, of the rules about closing connections.
+    Second,
 }
 
 /// What a rule may touch while it judges.
@@ -123,6 +134,7 @@ pub(crate) struct Rules {
     close_wait: CloseWaitLeak,
     fin: FinRetransmit,
     drops: Drops,
+    closing: Closing,
     snapshot_asked: Option<MonoNs>,
 }
 
@@ -151,6 +163,8 @@ impl Rules {
         settings: &Settings,
         requests: &mut Vec<Request>,
     ) {
+        self.closing
+            .saw(input, world, &mut self.waiting, &mut self.timers);
         match input {
             Input::Transition(x) => {
                 self.close_wait.saw_transition(x, &mut self.waiting);
@@ -371,6 +385,9 @@ impl Rules {
                 self.descriptors.pop_first();
             }
         }
+        if let Fact::HalfClosed(sock, fact) = fact {
+            return self.half_closed(sock, fact, at, world, settings);
+        }
         let (close_wait, fin, drops, mut bench) = self.bench(at, world, settings);
         match fact {
             Fact::Peek(x, owner) => close_wait.peeked(&x, owner, &mut bench),
@@ -387,6 +404,7 @@ impl Rules {
             Fact::QueueDrop(x) => drops.dropped(&x, &mut bench),
             Fact::Synack(x) => drops.synack(&x, &mut bench),
             Fact::AcceptedFrom(listener, pid) => drops.accepted(listener, pid, at),
+            Fact::HalfClosed(..) => {}
             Fact::Descriptors(pid, _) => {
                 close_wait.descriptors(pid, &mut bench);
                 drops.descriptors(pid, &mut bench);
@@ -395,6 +413,9 @@ impl Rules {
     }
 
     fn keep(&mut self, at: MonoNs, timer: Timer, world: &World, settings: &Settings) {
+        if timer == Timer::Second {
+            return self.closing_second(at, world, settings);
+        }
         let (close_wait, fin, drops, mut bench) = self.bench(at, world, settings);
         match timer {
             Timer::Suspect(sock) => close_wait.look(sock, &mut bench),
@@ -403,6 +424,7 @@ impl Rules {
             Timer::Fin(subject) => fin.review(&subject, &mut bench),
             Timer::Queue(subject) => drops.review(&subject, &mut bench),
             Timer::Attribute(number) => drops.attribute(number, &mut bench),
+            Timer::Second => {}
         }
     }
 
@@ -419,11 +441,11 @@ impl Rules {
             | Kind::ClosingStuck
             | Kind::SynRetransmit
             | Kind::SynackRetransmit
-            | Kind::DeadPeer
-            | Kind::TimeWaitPileup
+            | Kind::DeadPeer => {}
+            Kind::TimeWaitPileup
             | Kind::PortExhaustion
             | Kind::FinWait2Stuck
-            | Kind::ResetBurst => {}
+            | Kind::ResetBurst => self.redraft_closing(subject, at, world, settings),
         }
     }
 

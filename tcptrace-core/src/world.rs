@@ -31,7 +31,7 @@ mod time_wait;
 mod timeline;
 mod track;
 
-pub use closer::Closer;
+pub use closer::{Closer, Ends};
 pub use flows::{Closes, Edges};
 pub use journal::{Event, What};
 pub use queues::Drops;
@@ -131,10 +131,8 @@ pub struct Socket {
     pub accepted: bool,
     /// Who closed our side, and how.
     pub closer: Option<(Pid, CloseCall)>,
-    /// Who began the end of the connection.
-    pub closed_by: Option<Closer>,
-    /// What ended it otherwise than by the two FINs: a reset, a timeout, an administrator.
-    pub ended_by: Option<Closer>,
+    /// How it ended: see [`Socket::closed_by`] and [`Socket::ended_by`].
+    pub ends: Ends,
     /// Segments sent again.
     pub retransmits: u32,
     /// Unread bytes when last told.

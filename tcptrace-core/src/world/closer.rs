@@ -9,7 +9,7 @@ use crate::engine::Annotation;
 use crate::input::Transition;
 use crate::tcp::TcpState;
 use crate::units::Pid;
-use crate::world::{CloseCall, World};
+use crate::world::{CloseCall, Socket, World};
 
 /// Errnos that `sk_err` has when the socket is closed (asm-generic/errno.h).
 const EPIPE: u16 = 32;
@@ -42,6 +42,64 @@ pub enum Closer {
     },
 }
 
+/// Who began the end of a connection and what ended it, in few bytes: a host has a million sockets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ends {
+    began: Option<Step>,
+    ended: Option<Step>,
+    signal: Option<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Process,
+    PeerFin,
+    PeerReset,
+    Timeout,
+    Admin,
+}
+
+impl Step {
+    fn of(closer: Closer) -> Self {
+        match closer {
+            Closer::Process { .. } => Self::Process,
+            Closer::PeerFin => Self::PeerFin,
+            Closer::PeerReset => Self::PeerReset,
+            Closer::Timeout => Self::Timeout,
+            Closer::Admin { .. } => Self::Admin,
+        }
+    }
+}
+
+impl Socket {
+    /// Who began the end of the connection; absent while nobody has, or where that was not seen.
+    pub fn closed_by(&self) -> Option<Closer> {
+        self.step(self.ends.began?)
+    }
+
+    /// What ended it otherwise than by the two FINs: a reset, a timeout, an administrator.
+    pub fn ended_by(&self) -> Option<Closer> {
+        self.step(self.ends.ended?)
+    }
+
+    fn step(&self, step: Step) -> Option<Closer> {
+        Some(match step {
+            Step::Process => {
+                let (pid, call) = self.closer?;
+                Closer::Process {
+                    pid,
+                    call,
+                    signal: self.ends.signal,
+                }
+            }
+            Step::PeerFin => Closer::PeerFin,
+            Step::PeerReset => Closer::PeerReset,
+            Step::Timeout => Closer::Timeout,
+            Step::Admin => Closer::Admin { pid: None },
+        })
+    }
+}
+
 impl World {
     /// Names who caused this transition, if it is a step of an end. `call` is what our own process did.
     pub(super) fn name_closer(
@@ -55,10 +113,13 @@ impl World {
         };
         annotation.closer = Some(closer);
         if let Some(slot) = self.table.get_mut(x.key.sock) {
-            let socket = &mut slot.socket;
-            socket.closed_by.get_or_insert(closer);
+            let ends = &mut slot.socket.ends;
+            ends.began.get_or_insert(Step::of(closer));
             if x.error.is_some() && x.to == TcpState::Close {
-                socket.ended_by = Some(closer);
+                ends.ended = Some(Step::of(closer));
+            }
+            if let Closer::Process { signal, .. } = closer {
+                ends.signal = ends.signal.or(signal);
             }
         }
     }

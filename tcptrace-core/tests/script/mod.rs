@@ -177,7 +177,7 @@ impl Script {
             return true;
         };
         match verb {
-            "fin" | "shutdown" => state == TcpState::Established,
+            "fin" | "shutdown" | "abort" => state == TcpState::Established,
             "close" => matches!(state, TcpState::Established | TcpState::CloseWait),
             "accept" => {
                 state != TcpState::Close
@@ -281,10 +281,17 @@ impl Script {
                 let mut t = self.change(at, args[0], to, context);
                 t.file_released = verb == "close";
                 t.shutdown = Shutdown(if verb == "close" { 3 } else { 2 });
+                t.usage = a.value("idle").map(|idle| Usage {
+                    idle: duration(idle),
+                    segments_in: a.number("in").unwrap_or(1),
+                    segments_out: a.number("out").unwrap_or(1),
+                });
                 inputs.push(Input::Transition(t));
             }
             "finwait2" => {
-                let t = self.change(at, args[0], TcpState::FinWait2, Context::Interrupt);
+                let mut t = self.change(at, args[0], TcpState::FinWait2, Context::Interrupt);
+                t.dead = a.has("dead");
+                t.has_socket = a.has("held");
                 inputs.push(Input::Transition(t));
             }
             "closed" => {
@@ -296,6 +303,63 @@ impl Script {
                 inputs.push(Input::Transition(t));
                 let key = t.key;
                 inputs.push(Input::Destroy(Destroy { at, key }));
+            }
+            // A connect that is not answered yet.
+            "dial" => {
+                let local = known([10, 0, 0, 1], 50_000 + self.sockets.len() as u16);
+                let peer = known([10, 0, 0, 9], a.number("port").unwrap());
+                self.new_socket(args[0], local, peer);
+                let context = process(a.number("pid").unwrap());
+                let t = self.change(at, args[0], TcpState::SynSent, context);
+                inputs.push(Input::Transition(t));
+            }
+            // A connect that finds no local port.
+            "noport" => {
+                let local = Endpoint {
+                    port: None,
+                    ..known([10, 0, 0, 1], 0)
+                };
+                let peer = known([10, 0, 0, 9], a.number("port").unwrap());
+                self.new_socket(args[0], local, peer);
+                let context = process(a.number("pid").unwrap());
+                for to in [TcpState::SynSent, TcpState::Close] {
+                    let t = self.change(at, args[0], to, context);
+                    inputs.push(Input::Transition(t));
+                }
+            }
+            // close or exit that resets, or `ss -K` with error=103.
+            "abort" => {
+                let context = Context::Process {
+                    pid: Pid(a.number("pid").unwrap()),
+                    tid: Tid(1),
+                    exiting: a.has("exiting"),
+                };
+                let mut t = self.change(at, args[0], TcpState::Close, context);
+                t.error = a.number("error");
+                t.unread = a.number("unread");
+                t.has_socket = !a.has("queued");
+                t.file_released = t.error.is_none() && !a.has("queued");
+                inputs.push(Input::Transition(t));
+            }
+            "reset" => {
+                let mut key = self.get(args[0]).key;
+                let state = Some(self.get(args[0]).state).filter(|_| !a.has("nosocket"));
+                if state.is_none() {
+                    key.sock = SockId(0);
+                    key.peer = known([10, 9, 0, 7], 1234);
+                }
+                inputs.push(Input::Reset(Reset {
+                    at,
+                    key,
+                    direction: if a.has("received") {
+                        ResetDirection::Received
+                    } else {
+                        ResetDirection::Sent
+                    },
+                    state,
+                    reason: a.value("reason").map(Arc::from),
+                    context: Context::Interrupt,
+                }));
             }
             "row" => {
                 let local = known([10, 0, 0, 1], a.number("port").unwrap());
@@ -382,6 +446,9 @@ impl Script {
                 c.listen_overflows += a.number("overflows").unwrap_or(0);
                 c.req_q_full_drop += a.number("syndrops").unwrap_or(0);
                 c.req_q_full_do_cookies += a.number("cookies").unwrap_or(0);
+                c.time_wait_overflow += a.number("twoverflow").unwrap_or(0);
+                c.tw_sockets = a.number("tw").or(c.tw_sockets);
+                c.orphan_fin_wait2 = a.number("orphans");
                 inputs.push(Input::Counters(*c));
             }
             "sysctls" => inputs.push(Input::Netns(NetnsFacts {
@@ -393,7 +460,12 @@ impl Script {
                 tcp_orphan_retries: Some(0),
                 tcp_retries2: Some(15),
                 tcp_fin_timeout: Some(60),
-                tcp_abort_on_overflow: Some(0),
+                tcp_abort_on_overflow: Some(a.number("abort").unwrap_or(0)),
+                tcp_max_tw_buckets: a.number("maxtw"),
+                tcp_tw_reuse: Some(a.number("reuse").unwrap_or(0)),
+                tcp_timestamps: Some(1),
+                local_port_first: a.number("ports").map(|_: u32| 40_000),
+                local_port_last: a.number("ports").map(|ports: u32| 40_000 + ports - 1),
                 ..NetnsFacts::default()
             })),
             "synack" => {

@@ -6,6 +6,7 @@
 mod check;
 mod close_wait;
 mod closing;
+mod closing_sides;
 mod demo;
 mod endings;
 mod owners;

@@ -579,7 +579,64 @@ fn evidence() -> Vec<Evidence> {
             },
             data_retransmits: 5,
         }),
+        Evidence::TimeWait(TimeWaitEvidence {
+            closes_first: Side::Server,
+            per_second: 25.5,
+            namespace_sockets: Some(1600),
+            max_tw_buckets: Some(262_144),
+            overflows: 3,
+            measured: 80,
+            lifetime: Some(spread()),
+            idle: Some(spread()),
+            exchanges: Some(spread()),
+            tw_reuse: Some(2),
+            timestamps: Some(1),
+            inference,
+        }),
+        Evidence::Ports(PortEvidence {
+            source: Some([192, 0, 2, 1].into()),
+            live: 10,
+            time_wait: 20,
+            time_wait_reusable: false,
+            used: 30,
+            available: Some(100),
+            range: Some((32_768, 60_999)),
+            reserved: Some(3),
+            percent: Some(30),
+            refused: 1,
+            exhausted_in: Some(Duration::from_secs(600)),
+            tw_reuse: Some(2),
+            timestamps: Some(1),
+            inference,
+        }),
+        Evidence::FinWait2(FinWait2Evidence {
+            oldest_age: Duration::from_secs(300),
+            silent: Some(Duration::from_secs(300)),
+            counted: Some(1000),
+            fin_timeout: Some(60),
+            inference,
+        }),
+        Evidence::Resets(ResetEvidence {
+            direction: Way::Sent,
+            recent: 25,
+            closes: 100,
+            reasons: vec![("TCP_ABORT_ON_CLOSE".into(), 25)],
+            unread: Some(14),
+            signal: Some(11),
+            killer: Some(99),
+            abort_on_overflow: Some(1),
+            max_orphans: Some(131_072),
+            inference,
+        }),
     ]
+}
+
+fn spread() -> Spread {
+    Spread {
+        p10: 1,
+        median: 2,
+        p90: 3,
+    }
 }
 
 /// Every key of every line, at any depth.

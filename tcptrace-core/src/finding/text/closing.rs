@@ -152,12 +152,12 @@ impl Finding {
     }
 
     pub(super) fn ports_advice(&self, e: &PortEvidence) -> String {
-        let reuse = match (e.time_wait_reusable, e.tw_reuse, e.timestamps) {
-            (true, ..) => String::new(),
-            (_, Some(_), Some(0)) => "; turn net.ipv4.tcp_timestamps on (0) and set \
+        let reuse = match (e.tw_reuse, e.timestamps) {
+            _ if e.time_wait_reusable || e.time_wait == 0 => String::new(),
+            (Some(_), Some(0)) => "; turn net.ipv4.tcp_timestamps on (0) and set \
                                       net.ipv4.tcp_tw_reuse to 1"
                 .to_owned(),
-            (_, Some(value), _) if value != 1 => {
+            (Some(value), _) if value != 1 => {
                 format!("; set net.ipv4.tcp_tw_reuse to 1 (it is {value})")
             }
             _ => String::new(),

@@ -6,6 +6,7 @@
 
 mod accept_queue;
 mod close_wait;
+mod closing;
 mod exhaustion;
 mod forks;
 mod listening;
@@ -151,6 +152,38 @@ enum Mistake {
         #[arg(long, default_value_t = 16)]
         limit: u64,
     },
+    /// Serves a byte for a byte, and ends its connections in one way
+    Ends {
+        #[command(flatten)]
+        listen: Listen,
+        /// Which way
+        #[arg(long, value_enum)]
+        ending: closing::Ending,
+        /// Milliseconds of silence before it closes
+        #[arg(long, default_value_t = 1500)]
+        idle_ms: u64,
+        /// Requests, or connections, before it ends them
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// A client that opens connections and keeps them all, as long as there are local ports
+    Hoard {
+        /// The server
+        #[arg(long)]
+        connect: SocketAddr,
+        /// How many
+        #[arg(long, default_value_t = 100)]
+        connections: usize,
+    },
+    /// A client that opens a connection for each request and closes it
+    Spend {
+        /// The server
+        #[arg(long)]
+        connect: SocketAddr,
+        /// How many
+        #[arg(long, default_value_t = 100)]
+        connections: usize,
+    },
     /// A correct server that logs which process did what to which connection
     Owners {
         #[command(flatten)]
@@ -212,6 +245,25 @@ fn main() -> Result<()> {
         Mistake::AcceptWithoutDescriptors { listen, limit } => {
             accept_queue::without_descriptors(listen, limit)?;
         }
+        Mistake::Ends {
+            listen,
+            ending,
+            idle_ms,
+            limit,
+        } => closing::serve(
+            listen,
+            ending,
+            std::time::Duration::from_millis(idle_ms),
+            limit,
+        )?,
+        Mistake::Hoard {
+            connect,
+            connections,
+        } => closing::hoard(connect, connections)?,
+        Mistake::Spend {
+            connect,
+            connections,
+        } => closing::spend(connect, connections)?,
         Mistake::Owners { listen, mode, log } => owners::serve(listen, mode, &log)?,
         Mistake::ShortLived {
             connect,
