@@ -9,7 +9,7 @@ use crate::request::Request;
 use crate::rules::Rules;
 use crate::settings::Settings;
 use crate::units::MonoNs;
-use crate::world::World;
+use crate::world::{Tags, World};
 
 /// The world, the rules, and the findings they keep.
 #[derive(Debug)]
@@ -37,6 +37,8 @@ pub struct Annotation {
     pub in_state: Option<Duration>,
     /// The owner of the socket.
     pub process: Option<Owner>,
+    /// What this fact showed to be out of the ordinary about the connection.
+    pub tags: Tags,
 }
 
 impl Engine {

@@ -18,8 +18,10 @@ mod rows;
 mod text;
 
 pub use evidence::{
-    AcceptQueueEvidence, CloseWaitEvidence, Evidence, FinOutcomes, FinRetransmitEvidence,
-    SynQueueEvidence,
+    AcceptQueueEvidence, AttemptOutcomes, BacklogTruncatedEvidence, CloseWaitEvidence,
+    ClosingStuckEvidence, DeadPeerEvidence, Detection, Evidence, FinOutcomes,
+    FinRetransmitEvidence, Patience, Repeated, SynQueueEvidence, SynRetransmitEvidence,
+    SynackRetransmitEvidence,
 };
 
 /// What is wrong. The spelling is public contract.

@@ -24,14 +24,23 @@ use crate::units::{MonoNs, Pid, SockId};
 use crate::world::World;
 
 mod accept_queue_overflow;
+mod backlog_truncated;
 mod close_wait_leak;
+mod closing_stuck;
+mod dead_peer;
 mod drops;
 mod fin_retransmit;
+mod patience;
+mod per_second;
 mod syn_queue_overflow;
+mod syn_retransmit;
+mod synack_retransmit;
+mod unanswered;
 
 use close_wait_leak::CloseWaitLeak;
 use drops::Drops;
 use fin_retransmit::{Ending, FinRetransmit, Seen};
+use unanswered::Unanswered;
 
 /// Records of two CPUs reach the ring out of order by microseconds, a tick is late by 50 ms; a
 /// second is far beyond both.
@@ -63,6 +72,7 @@ pub(crate) enum Fact {
     Synack(Box<SynackRetransmit>),
     AcceptedFrom(SockId, Pid),
     Descriptors(Pid, (u64, u64)),
+    Unanswered(unanswered::Fact),
 }
 
 /// A rule's appointment with itself.
@@ -74,6 +84,7 @@ pub(crate) enum Timer {
     Fin(Subject),
     Queue(Subject),
     Attribute(u64),
+    Unanswered(unanswered::Timer),
 }
 
 /// What a rule may touch while it judges.
@@ -123,6 +134,7 @@ pub(crate) struct Rules {
     close_wait: CloseWaitLeak,
     fin: FinRetransmit,
     drops: Drops,
+    unanswered: Unanswered,
     snapshot_asked: Option<MonoNs>,
 }
 
@@ -152,6 +164,8 @@ impl Rules {
                 self.close_wait.saw_transition(x, &mut self.waiting);
                 self.fin.saw_transition(x, &mut self.waiting);
                 self.drops.saw_transition(x, world);
+                self.unanswered
+                    .saw_transition(x, world, settings, &mut self.waiting);
                 self.settle_behind(x.at, world, settings);
             }
             Input::Accept(x) => {
@@ -176,10 +190,12 @@ impl Rules {
                 } else if x.state == TcpState::CloseWait {
                     self.waiting.push((x.at, Fact::Sent(x.key.sock)));
                 }
+                self.unanswered.saw_retransmit(x, world, &mut self.waiting);
                 self.settle_behind(x.at, world, settings);
             }
             Input::SynackRetransmit(x) => {
                 self.drops.saw_synack(x);
+                self.unanswered.saw_synack(x, world, &mut self.waiting);
                 self.waiting.push((x.at, Fact::Synack(Box::new(*x))));
                 self.settle_behind(x.at, world, settings);
             }
@@ -194,8 +210,13 @@ impl Rules {
                 }
                 self.fin.saw_destroy(x, &mut self.waiting);
                 self.drops.saw_destroy(x);
+                self.unanswered.saw_destroy(x, &mut self.waiting);
             }
-            Input::Socket(x) => self.close_wait.saw_row(x, world, &mut self.timers),
+            Input::Socket(x) => {
+                self.close_wait.saw_row(x, world, &mut self.timers);
+                let (timers, waiting) = (&mut self.timers, &mut self.waiting);
+                self.unanswered.saw_row(x, world, settings, timers, waiting);
+            }
             Input::Snapshot(x) => {
                 if let SnapshotPhase::End { complete: true } = x.phase {
                     self.close_wait.saw_snapshot(x, world, &mut self.waiting);
@@ -205,6 +226,7 @@ impl Rules {
                 }
             }
             Input::Inspection(x) => {
+                self.unanswered.saw_inspection(x, &mut self.waiting);
                 self.close_wait
                     .saw_inspection(x, world, settings, &mut self.timers);
                 if self.close_wait.suspects(x.key.sock) {
@@ -215,6 +237,7 @@ impl Rules {
             }
             Input::Listener(x) => {
                 self.drops.saw_sample(x);
+                Unanswered::saw_sample(x, world, settings, &mut self.waiting);
                 let last_accept = world.socket(x.key.sock).and_then(|s| s.last_accept);
                 self.waiting
                     .push((x.at, Fact::Sample(Box::new(x.clone()), last_accept)));
@@ -297,10 +320,14 @@ impl Rules {
         for (at, fact) in facts {
             self.close_wait
                 .promote(at, world, settings, &mut self.timers);
+            self.unanswered
+                .promote(at, world, settings, &mut self.timers);
             self.fall_due(at, false, world, settings);
             self.see(at, fact, world, settings);
         }
         self.close_wait
+            .promote(self.clock, world, settings, &mut self.timers);
+        self.unanswered
             .promote(self.clock, world, settings, &mut self.timers);
         self.fall_due(self.clock, true, world, settings);
         self.book.forget_before(self.clock);
@@ -339,12 +366,14 @@ impl Rules {
         &'a mut CloseWaitLeak,
         &'a mut FinRetransmit,
         &'a mut Drops,
+        &'a mut Unanswered,
         Bench<'a>,
     ) {
         (
             &mut self.close_wait,
             &mut self.fin,
             &mut self.drops,
+            &mut self.unanswered,
             Bench {
                 at,
                 clock: self.clock,
@@ -366,7 +395,7 @@ impl Rules {
                 self.descriptors.pop_first();
             }
         }
-        let (close_wait, fin, drops, mut bench) = self.bench(at, world, settings);
+        let (close_wait, fin, drops, unanswered, mut bench) = self.bench(at, world, settings);
         match fact {
             Fact::Peek(x, owner) => close_wait.peeked(&x, owner, &mut bench),
             Fact::LeftCloseWait(sock) => close_wait.left(sock, &mut bench),
@@ -386,11 +415,12 @@ impl Rules {
                 close_wait.descriptors(pid, &mut bench);
                 drops.descriptors(pid, &mut bench);
             }
+            Fact::Unanswered(fact) => unanswered.see(fact, &mut bench),
         }
     }
 
     fn keep(&mut self, at: MonoNs, timer: Timer, world: &World, settings: &Settings) {
-        let (close_wait, fin, drops, mut bench) = self.bench(at, world, settings);
+        let (close_wait, fin, drops, unanswered, mut bench) = self.bench(at, world, settings);
         match timer {
             Timer::Suspect(sock) => close_wait.look(sock, &mut bench),
             Timer::Minute(subject) => close_wait.minute(&subject, &mut bench),
@@ -398,24 +428,25 @@ impl Rules {
             Timer::Fin(subject) => fin.review(&subject, &mut bench),
             Timer::Queue(subject) => drops.review(&subject, &mut bench),
             Timer::Attribute(number) => drops.attribute(number, &mut bench),
+            Timer::Unanswered(timer) => unanswered.keep(timer, &mut bench),
         }
     }
 
     fn redraft(&mut self, subject: &Subject, at: MonoNs, world: &World, settings: &Settings) {
-        let (close_wait, fin, drops, mut bench) = self.bench(at, world, settings);
+        let (close_wait, fin, drops, unanswered, mut bench) = self.bench(at, world, settings);
         match subject.kind {
             Kind::CloseWaitLeak => close_wait.redraft(subject, &mut bench),
             Kind::FinRetransmit => fin.redraft(subject, &mut bench),
             Kind::AcceptQueueOverflow | Kind::SynQueueOverflow => {
                 drops.redraft(subject, &mut bench);
             }
-            // No rule opens these yet.
             Kind::BacklogTruncated
             | Kind::ClosingStuck
             | Kind::SynRetransmit
             | Kind::SynackRetransmit
-            | Kind::DeadPeer
-            | Kind::TimeWaitPileup
+            | Kind::DeadPeer => unanswered.redraft(subject, &mut bench),
+            // No rule opens these yet.
+            Kind::TimeWaitPileup
             | Kind::PortExhaustion
             | Kind::FinWait2Stuck
             | Kind::ResetBurst => {}

@@ -22,6 +22,7 @@ mod owners;
 mod processes;
 mod slot;
 mod table;
+mod tags;
 mod time_wait;
 mod timeline;
 mod track;
@@ -30,6 +31,7 @@ use listeners::Listeners;
 use processes::Processes;
 use slot::Life;
 use table::Table;
+pub use tags::{Tag, Tags};
 use time_wait::Modelled;
 
 /// How a socket came to be.
@@ -129,6 +131,8 @@ pub struct Socket {
     pub syn_depth: Option<u32>,
     /// When somebody last accepted from it, of a listener.
     pub last_accept: Option<(MonoNs, Pid)>,
+    /// What happened to it that is out of the ordinary.
+    pub(crate) special: Tags,
 }
 
 impl Socket {
@@ -140,6 +144,18 @@ impl Socket {
     /// The other end.
     pub fn peer(&self) -> Endpoint {
         self.key.peer
+    }
+
+    /// What is out of the ordinary about it.
+    pub fn tags(&self) -> Tags {
+        let mut tags = self.special;
+        let waits = self.origin == Origin::Passive
+            && !self.accepted
+            && matches!(self.state, TcpState::Established | TcpState::CloseWait);
+        if waits {
+            tags.add(Tag::NotAccepted);
+        }
+        tags
     }
 
     /// The network namespace.

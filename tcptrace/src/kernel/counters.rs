@@ -266,6 +266,10 @@ fn read_facts(netns: NetnsId) -> NetnsFacts {
         tcp_fin_timeout: tcp("tcp_fin_timeout"),
         tcp_abort_on_overflow: tcp("tcp_abort_on_overflow"),
         tcp_max_tw_buckets: tcp("tcp_max_tw_buckets"),
+        tcp_syn_linear_timeouts: tcp("tcp_syn_linear_timeouts"),
+        tcp_keepalive_time: tcp("tcp_keepalive_time"),
+        tcp_keepalive_intvl: tcp("tcp_keepalive_intvl"),
+        tcp_keepalive_probes: tcp("tcp_keepalive_probes"),
     }
 }
 

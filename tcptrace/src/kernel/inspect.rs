@@ -146,6 +146,7 @@ impl Kernel {
             holders,
             listener,
             threads,
+            sending: answer.sending,
         })
     }
 }

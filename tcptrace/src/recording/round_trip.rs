@@ -168,9 +168,10 @@ fn retransmit() -> impl Strategy<Value = Input> {
         RetransmitReason::LossProbe,
         RetransmitReason::Recovery,
     ]);
-    let rest = any::<(bool, bool, u8, u8, bool)>();
-    (at(), key(), state(), reason, span(), rest).prop_map(
-        |(at, key, state, reason, rto, (syn, fin, attempt, backoff, dead))| {
+    let rest = any::<(bool, bool, u8, u8, bool, Option<u8>)>();
+    (at(), key(), state(), reason, (span(), span()), rest).prop_map(
+        |(at, key, state, reason, spans, (syn, fin, attempt, backoff, dead, syn_retries))| {
+            let (rto, user_timeout) = spans;
             Input::Retransmit(Retransmit {
                 at,
                 key,
@@ -182,23 +183,32 @@ fn retransmit() -> impl Strategy<Value = Input> {
                 backoff,
                 rto,
                 dead,
+                user_timeout,
+                syn_retries,
             })
         },
     )
 }
 
 fn synack_retransmit() -> impl Strategy<Value = Input> {
-    (at(), key(), any::<(u8, bool, bool)>()).prop_map(
-        |(at, key, (attempt, acked, defer_accept))| {
-            Input::SynackRetransmit(SynackRetransmit {
-                at,
-                key,
-                attempt,
-                acked,
-                defer_accept,
-            })
-        },
+    (
+        at(),
+        key(),
+        any::<(u8, bool, bool, Option<u8>, Option<u8>)>(),
     )
+        .prop_map(
+            |(at, key, (attempt, acked, defer_accept, timeouts, retries))| {
+                Input::SynackRetransmit(SynackRetransmit {
+                    at,
+                    key,
+                    attempt,
+                    acked,
+                    defer_accept,
+                    timeouts,
+                    retries,
+                })
+            },
+        )
 }
 
 fn reset() -> impl Strategy<Value = Input> {
@@ -283,11 +293,12 @@ fn inspection() -> impl Strategy<Value = Input> {
         of(scan),
         of(sock()),
         vec(thread(), 0..4),
+        of(sending()),
     );
     (at(), key(), state(), numbers, bits, seen).prop_map(|(at, key, state, numbers, bits, seen)| {
         let (unread, unacked, bytes_acked, file_refs, shutdown) = numbers;
         let (has_socket, dead, special_reader) = bits;
-        let (waiters, idle, holders, listener, threads) = seen;
+        let (waiters, idle, holders, listener, threads, sending) = seen;
         Input::Inspection(Inspection {
             at,
             key,
@@ -305,7 +316,27 @@ fn inspection() -> impl Strategy<Value = Input> {
             holders,
             listener,
             threads,
+            sending,
         })
+    })
+}
+
+fn sending() -> impl Strategy<Value = Sending> {
+    let numbers = any::<(u32, u32, u8, u8, u8, bool, Option<u8>)>();
+    (numbers, span(), span(), span()).prop_map(|(numbers, user_timeout, time, interval)| {
+        let (window, unsent, retransmits, backoff, probes_out, keepalive, probes) = numbers;
+        Sending {
+            window,
+            unsent,
+            retransmits,
+            backoff,
+            probes_out,
+            user_timeout,
+            keepalive,
+            keepalive_time: time,
+            keepalive_interval: interval,
+            keepalive_probes: probes,
+        }
     })
 }
 
@@ -342,7 +373,7 @@ fn counters() -> impl Strategy<Value = Input> {
 }
 
 fn netns() -> impl Strategy<Value = Input> {
-    (at(), any::<(u32, [Option<u32>; 10])>()).prop_map(|(at, (netns, n))| {
+    (at(), any::<(u32, [Option<u32>; 14])>()).prop_map(|(at, (netns, n))| {
         Input::Netns(NetnsFacts {
             at,
             netns: NetnsId(netns),
@@ -356,6 +387,10 @@ fn netns() -> impl Strategy<Value = Input> {
             tcp_fin_timeout: n[7],
             tcp_abort_on_overflow: n[8],
             tcp_max_tw_buckets: n[9],
+            tcp_syn_linear_timeouts: n[10],
+            tcp_keepalive_time: n[11],
+            tcp_keepalive_intvl: n[12],
+            tcp_keepalive_probes: n[13],
         })
     })
 }
@@ -462,7 +497,11 @@ fn annotation() -> impl Strategy<Value = Annotation> {
             provenance,
             confidence,
         });
-    (span(), of(owner)).prop_map(|(in_state, process)| Annotation { in_state, process })
+    (span(), of(owner)).prop_map(|(in_state, process)| Annotation {
+        in_state,
+        process,
+        ..Annotation::default()
+    })
 }
 
 proptest! {

@@ -113,6 +113,9 @@ fn facts(socket: &Socket, scene: Scene<'_>) -> Vec<(&'static str, String)> {
         ("origin", names::origin(socket.origin).to_owned()),
         ("network namespace", socket.netns().0.to_string()),
     ];
+    for tag in socket.tags().iter() {
+        facts.push(("note", tag.description().to_owned()));
+    }
     if let Some(queue) = socket.accept_queue {
         facts.push((
             "accept queue",

@@ -226,6 +226,8 @@ impl Story {
             backoff: attempt - 1,
             rto: Some(Duration::from_millis(200 << (attempt - 1))),
             dead: true,
+            user_timeout: None,
+            syn_retries: None,
         }));
     }
 
@@ -272,6 +274,7 @@ impl Story {
             }),
             listener: Some(SockId(listener)),
             threads: Vec::new(),
+            sending: None,
         }
     }
 }

@@ -134,6 +134,10 @@ struct Sysctls {
     tcp_fin_timeout: Option<u32>,
     tcp_abort_on_overflow: Option<u32>,
     tcp_max_tw_buckets: Option<u32>,
+    tcp_syn_linear_timeouts: Option<u32>,
+    tcp_keepalive_time: Option<u32>,
+    tcp_keepalive_intvl: Option<u32>,
+    tcp_keepalive_probes: Option<u32>,
 }
 
 impl From<NetnsLine> for Input {
@@ -152,6 +156,10 @@ impl From<NetnsLine> for Input {
             tcp_fin_timeout: sysctls.tcp_fin_timeout,
             tcp_abort_on_overflow: sysctls.tcp_abort_on_overflow,
             tcp_max_tw_buckets: sysctls.tcp_max_tw_buckets,
+            tcp_syn_linear_timeouts: sysctls.tcp_syn_linear_timeouts,
+            tcp_keepalive_time: sysctls.tcp_keepalive_time,
+            tcp_keepalive_intvl: sysctls.tcp_keepalive_intvl,
+            tcp_keepalive_probes: sysctls.tcp_keepalive_probes,
         })
     }
 }

@@ -70,6 +70,10 @@ pub(super) fn netns_facts(line: &mut Object<'_>, facts: &NetnsFacts) {
         tcp_fin_timeout,
         tcp_abort_on_overflow,
         tcp_max_tw_buckets,
+        tcp_syn_linear_timeouts,
+        tcp_keepalive_time,
+        tcp_keepalive_intvl,
+        tcp_keepalive_probes,
     } = facts;
     line.number("netns", netns.0);
     line.object("sysctls", |sysctls| {
@@ -83,6 +87,10 @@ pub(super) fn netns_facts(line: &mut Object<'_>, facts: &NetnsFacts) {
         sysctls.known("tcp_fin_timeout", *tcp_fin_timeout);
         sysctls.known("tcp_abort_on_overflow", *tcp_abort_on_overflow);
         sysctls.known("tcp_max_tw_buckets", *tcp_max_tw_buckets);
+        sysctls.known("tcp_syn_linear_timeouts", *tcp_syn_linear_timeouts);
+        sysctls.known("tcp_keepalive_time", *tcp_keepalive_time);
+        sysctls.known("tcp_keepalive_intvl", *tcp_keepalive_intvl);
+        sysctls.known("tcp_keepalive_probes", *tcp_keepalive_probes);
     });
 }
 
