@@ -20,7 +20,7 @@ use crate::rules::{self, Bench, Timers, patience};
 use crate::settings::Settings;
 use crate::tcp::TcpState;
 use crate::units::{MonoNs, SockId};
-use crate::world::{Socket, World};
+use crate::world::{Moment, Socket, World};
 
 /// A healthy close is over within milliseconds: remembering only those that stay keeps the rule off
 /// the hot path.
@@ -78,6 +78,8 @@ pub(crate) struct ClosingStuck {
     fresh: VecDeque<(MonoNs, SockId)>,
     closing: BTreeMap<SockId, Closing>,
     groups: BTreeMap<Subject, BTreeSet<SockId>>,
+    /// Those that a fact under way will make followed: their end must be told too.
+    seen: BTreeSet<SockId>,
 }
 
 impl ClosingStuck {
@@ -90,33 +92,68 @@ impl ClosingStuck {
     pub(crate) fn saw_transition(
         &mut self,
         x: &Transition,
+        world: &World,
+        settings: &Settings,
         waiting: &mut Vec<(MonoNs, rules::Fact)>,
     ) {
-        if x.to.awaits_fin_ack() && !x.from.awaits_fin_ack() {
-            self.fresh.push_back((x.at, x.key.sock));
-        } else if x.from.awaits_fin_ack() && self.follows(x.key.sock) {
-            let fact = match x.to.awaits_fin_ack() {
-                true => Fact::ClosingState(x.key.sock, x.to),
-                false => Fact::ClosingLeft(x.key.sock),
-            };
-            waiting.push((x.at, rules::Fact::Unanswered(fact)));
+        let mut tell = |at, fact| waiting.push((at, rules::Fact::Unanswered(fact)));
+        let sock = x.key.sock;
+        match (x.from.awaits_fin_ack(), x.to.awaits_fin_ack()) {
+            (false, false) => {}
+            (false, true) => self.fresh.push_back((x.at, sock)),
+            (true, true) => tell(x.at, Fact::ClosingState(sock, x.to)),
+            (true, false) if self.ends(sock) => tell(x.at, Fact::ClosingLeft(sock)),
+            // The clock may lag behind: it stayed, and was not followed yet.
+            (true, false) => {
+                let stayed_at = entered(sock, world).map(|at| (at, at.plus(stays(settings))));
+                if let Some((since, stayed)) = stayed_at
+                    && stayed <= x.at
+                    && let Some(socket) = world.socket(sock)
+                {
+                    let entry = Entry {
+                        state: x.from,
+                        since,
+                        lower_bound: false,
+                        ..Entry::of(socket, world)
+                    };
+                    tell(stayed, Fact::ClosingFound(Box::new(entry)));
+                    tell(x.at, Fact::ClosingLeft(sock));
+                }
+            }
         }
     }
 
+    /// Whether the end of this socket must be told.
+    pub(crate) fn ends(&mut self, sock: SockId) -> bool {
+        let seen = !self.seen.is_empty() && self.seen.remove(&sock);
+        seen || self.follows(sock)
+    }
+
     /// Data that was repeated while closing, if this is some.
-    pub(crate) fn data(x: &Retransmit, world: &World) -> Option<Fact> {
+    pub(crate) fn data(&mut self, x: &Retransmit, world: &World) -> Option<Fact> {
         if x.fin || !x.state.awaits_fin_ack() || x.reason != RetransmitReason::Timeout {
             return None;
         }
         let socket = world.socket(x.key.sock)?;
         let entry = Entry::of(socket, world);
+        self.see(x.key.sock);
         Some(Fact::ClosingData(Box::new((entry, *x))))
     }
 
     /// A closing connection older than the tracer.
-    pub(crate) fn row(socket: &Socket, world: &World) -> Option<Fact> {
-        (socket.state.awaits_fin_ack() && socket.since_is_lower_bound)
-            .then(|| Fact::ClosingFound(Box::new(Entry::of(socket, world))))
+    pub(crate) fn row(&mut self, socket: &Socket, world: &World) -> Option<Fact> {
+        let found = socket.state.awaits_fin_ack() && socket.since_is_lower_bound;
+        found.then(|| {
+            self.see(socket.key.sock);
+            Fact::ClosingFound(Box::new(Entry::of(socket, world)))
+        })
+    }
+
+    fn see(&mut self, sock: SockId) {
+        self.seen.insert(sock);
+        if self.seen.len() > FOLLOWED {
+            self.seen.pop_first();
+        }
     }
 
     /// Follows those who stayed.
@@ -127,7 +164,7 @@ impl ClosingStuck {
         settings: &Settings,
         timers: &mut Timers,
     ) {
-        let stays = STAYS.min(settings.closing_stuck.after / 4);
+        let stays = stays(settings);
         while let Some((at, sock)) = self.fresh.front().copied()
             && at.plus(stays) <= clock
         {
@@ -200,9 +237,8 @@ impl ClosingStuck {
         let Some(closing) = self.closing.get_mut(&sock).filter(|c| c.next == bench.at) else {
             return;
         };
-        // Its end may have come before it was followed.
-        let closes = |socket: &Socket| socket.state.awaits_fin_ack();
-        if !bench.world.is_live(sock) || !bench.world.socket(sock).is_some_and(closes) {
+        // Evicted from a full world: nothing more will be heard of it.
+        if bench.world.socket(sock).is_none() {
             self.left(sock, bench);
             return;
         }
@@ -325,6 +361,18 @@ impl ClosingStuck {
         };
         bench.book.enter(subject, bench.at, draft);
     }
+}
+
+/// What a socket must have stayed, under these settings, to be followed.
+fn stays(settings: &Settings) -> Duration {
+    STAYS.min(settings.closing_stuck.after / 4)
+}
+
+/// When a socket whose closing has just ended had begun it.
+fn entered(sock: SockId, world: &World) -> Option<MonoNs> {
+    let began = |moment: &Moment| matches!(moment, Moment::Transition { from, to, .. } if to.awaits_fin_ack() && !from.awaits_fin_ack());
+    let mut moments = world.timeline(sock).iter().rev();
+    Some(moments.find(|(_, moment)| began(moment))?.0)
 }
 
 /// Why it does not finish, if that is this kind's matter.

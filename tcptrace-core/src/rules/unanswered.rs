@@ -145,7 +145,7 @@ impl Unanswered {
         if x.from == TcpState::Established && self.idle.watches(sock) {
             wait(waiting, x.at, Fact::PeerLeft(sock));
         }
-        self.closing.saw_transition(x, waiting);
+        self.closing.saw_transition(x, world, settings, waiting);
     }
 
     pub(crate) fn saw_retransmit(&mut self, x: &Retransmit, world: &World, waiting: &mut Waiting) {
@@ -160,7 +160,7 @@ impl Unanswered {
                 x.at,
                 Fact::Repeated(Kind::DeadPeer, Box::new(repetition)),
             );
-        } else if let Some(fact) = ClosingStuck::data(x, world) {
+        } else if let Some(fact) = self.closing.data(x, world) {
             wait(waiting, x.at, fact);
         }
     }
@@ -196,7 +196,7 @@ impl Unanswered {
                 wait(waiting, x.at, fact);
             }
         }
-        if self.closing.follows(sock) {
+        if self.closing.ends(sock) {
             wait(waiting, x.at, Fact::ClosingLeft(sock));
         }
         if self.idle.watches(sock) {
@@ -217,7 +217,7 @@ impl Unanswered {
             && !self.closing.follows(x.key.sock)
             && let Some(fact) = world
                 .socket(x.key.sock)
-                .and_then(|socket| ClosingStuck::row(socket, world))
+                .and_then(|socket| self.closing.row(socket, world))
         {
             wait(waiting, x.at, fact);
         }
@@ -225,8 +225,8 @@ impl Unanswered {
 
     pub(crate) fn saw_inspection(&mut self, x: &Inspection, waiting: &mut Waiting) {
         let sock = x.key.sock;
-        if self.closing.follows(sock)
-            || self.idle.watches(sock)
+        if x.state.awaits_fin_ack()
+            || x.state == TcpState::Established
             || (!self.repeating.is_empty() && self.repeating.contains(&sock))
         {
             wait(waiting, x.at, Fact::Looked(Box::new(x.clone())));

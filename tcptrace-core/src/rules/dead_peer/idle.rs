@@ -92,7 +92,7 @@ impl Idle {
         if self.due.get(&sock) != Some(&bench.at) {
             return;
         }
-        if !bench.world.is_live(sock) {
+        if bench.world.socket(sock).is_none() {
             self.due.remove(&sock);
             return;
         }

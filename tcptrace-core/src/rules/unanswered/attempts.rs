@@ -455,7 +455,7 @@ impl Attempts {
             .waiting
             .iter()
             .filter(|case| {
-                !bench.world.is_live(case.sock)
+                bench.world.socket(case.sock).is_none()
                     || (case.is_socket() && !self.cases.contains_key(case))
             })
             .copied()
