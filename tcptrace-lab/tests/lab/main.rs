@@ -7,6 +7,8 @@ mod close_wait;
 mod closing;
 mod demo;
 mod endings;
+mod openings;
 mod owners;
 mod queues;
 mod traps;
+mod unanswered;
