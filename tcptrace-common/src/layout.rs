@@ -74,6 +74,8 @@ const ACCEPT: Need = Optional("accept by system call");
 const FILES: Need = Optional("file references");
 const KPROBE: Need = Optional("kprobes");
 const WAITER: Need = Optional("who waited at a FIN");
+const SENDING: Need = Optional("what the sending side waits for");
+const SETTINGS: Need = Optional("per-socket timeouts");
 const IPV6: Need = Optional("IPv6");
 const USAGE: Need = Optional("how a connection was used");
 
@@ -107,6 +109,9 @@ layout! {
     icsk_rto: Offset "inet_connection_sock" "icsk_rto" Mandatory;
     icsk_ca_state: Offset "inet_connection_sock" "icsk_ca_state" Mandatory;
     icsk_ca_state_shift: Shift "inet_connection_sock" "icsk_ca_state" Mandatory;
+    icsk_probes_out: Offset "inet_connection_sock" "icsk_probes_out" SENDING;
+    icsk_syn_retries: Offset "inet_connection_sock" "icsk_syn_retries" SETTINGS;
+    icsk_user_timeout: Offset "inet_connection_sock" "icsk_user_timeout" SETTINGS;
     icsk_qlen: Offset "inet_connection_sock" "icsk_accept_queue.qlen" Mandatory;
     icsk_accept_head: Offset "inet_connection_sock" "icsk_accept_queue.rskq_accept_head" Mandatory;
     icsk_defer_accept: Offset "inet_connection_sock" "icsk_accept_queue.rskq_defer_accept" SYNACK;
@@ -114,6 +119,11 @@ layout! {
     tcp_copied_seq: Offset "tcp_sock" "copied_seq" Mandatory;
     tcp_write_seq: Offset "tcp_sock" "write_seq" Mandatory;
     tcp_snd_una: Offset "tcp_sock" "snd_una" Mandatory;
+    tcp_snd_nxt: Offset "tcp_sock" "snd_nxt" SENDING;
+    tcp_snd_wnd: Offset "tcp_sock" "snd_wnd" SENDING;
+    tcp_keepalive_time: Offset "tcp_sock" "keepalive_time" SENDING;
+    tcp_keepalive_intvl: Offset "tcp_sock" "keepalive_intvl" SENDING;
+    tcp_keepalive_probes: Offset "tcp_sock" "keepalive_probes" SENDING;
     tcp_bytes_acked: Offset "tcp_sock" "bytes_acked" Mandatory;
     tcp_lsndtime: Offset "tcp_sock" "lsndtime" USAGE;
     tcp_data_segs_in: Offset "tcp_sock" "data_segs_in" USAGE;
@@ -130,6 +140,8 @@ layout! {
     req_dl_next: Offset "request_sock" "dl_next" Mandatory;
     req_sk: Offset "request_sock" "sk" Mandatory;
     req_num_retrans: Offset "request_sock" "num_retrans" SYNACK;
+    req_num_timeout: Offset "request_sock" "num_timeout" Optional("timeouts of SYN-ACKs");
+    req_num_timeout_shift: Shift "request_sock" "num_timeout" Optional("timeouts of SYN-ACKs");
     ireq_acked: Offset "inet_request_sock" "acked" SYNACK;
     ireq_acked_shift: Shift "inet_request_sock" "acked" SYNACK;
     tw_substate: Offset "inet_timewait_sock" "tw_substate" Optional("TIME_WAIT substates");

@@ -186,10 +186,10 @@ pub struct RetransmitBody {
     pub pending: u8,
     /// `icsk_ca_state`: 3 is fast recovery, 4 loss.
     pub ca_state: u8,
-    /// Unused, 0.
-    pub reserved: u16,
-    /// Unused, 0.
-    pub reserved_more: u32,
+    /// `icsk_syn_retries` (TCP_SYNCNT), or 0.
+    pub syn_retries: u16,
+    /// `icsk_user_timeout` (TCP_USER_TIMEOUT), or 0.
+    pub user_timeout_ms: u32,
 }
 
 /// Body of [`Kind::SynackRetransmit`]; the head's socket is the listener, its peer the client.
@@ -197,9 +197,16 @@ pub struct RetransmitBody {
 #[repr(C)]
 pub struct SynackBody {
     /// `num_retrans` before this one.
-    pub num_retrans: u64,
-    /// Unused, 0.
-    pub reserved: u64,
+    pub num_retrans: u32,
+    /// `num_timeout`, or [`SynackBody::UNKNOWN`]: how often the request's timer had fired before.
+    pub num_timeout: u32,
+    /// `icsk_syn_retries` of the listener (TCP_SYNCNT), or 0.
+    pub retries: u64,
+}
+
+impl SynackBody {
+    /// The kernel has no such field.
+    pub const UNKNOWN: u32 = u32::MAX;
 }
 
 /// Body of [`Kind::Reset`].
@@ -399,8 +406,28 @@ pub struct Peek {
     pub family: u16,
     /// `sk_protocol`.
     pub protocol: u16,
-    /// Unused, 0.
-    pub reserved: u32,
+    /// `snd_wnd`.
+    pub window: u32,
+    /// `write_seq - snd_nxt`.
+    pub unsent: u32,
+    /// `icsk_user_timeout`, or 0.
+    pub user_timeout_ms: u32,
+    /// `keepalive_time`, or 0 for the namespace's.
+    pub keepalive_time_jiffies: u32,
+    /// `keepalive_intvl`, or 0 for the namespace's.
+    pub keepalive_intvl_jiffies: u32,
+    /// `keepalive_probes`, or 0 for the namespace's.
+    pub keepalive_probes: u16,
+    /// Not 0: SO_KEEPALIVE.
+    pub keepalive: u16,
+    /// `icsk_retransmits`.
+    pub retransmits: u8,
+    /// `icsk_backoff`.
+    pub backoff: u8,
+    /// `icsk_probes_out`.
+    pub probes_out: u8,
+    /// Not 0: the fields from `window` on were read.
+    pub sending: u8,
     /// `jiffies64`.
     pub jiffies: u64,
     /// Address of `socket_wq.wait.head`, or nearly 0 without a wait queue.
@@ -466,5 +493,5 @@ const _: () = {
     assert!(size_of::<Exit>() == 40);
     assert!(size_of::<Row>() == 112);
     assert!(size_of::<Waiter>() == 48);
-    assert!(size_of::<Peek>() == 112 + 56 + 48 * WAITERS);
+    assert!(size_of::<Peek>() == 112 + 80 + 48 * WAITERS);
 };

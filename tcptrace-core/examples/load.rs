@@ -178,5 +178,6 @@ fn look(at: u64, sock: SockId) -> Input {
         holders: None,
         listener: None,
         threads: Vec::new(),
+        sending: None,
     })
 }

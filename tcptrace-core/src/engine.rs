@@ -9,7 +9,7 @@ use crate::request::Request;
 use crate::rules::Rules;
 use crate::settings::Settings;
 use crate::units::{MonoNs, SockId};
-use crate::world::{Closer, World};
+use crate::world::{Closer, Tags, World};
 
 /// The world, the rules, and the findings they keep.
 #[derive(Debug)]
@@ -39,6 +39,8 @@ pub struct Annotation {
     pub closer: Option<Closer>,
     /// The owner of the socket.
     pub process: Option<Owner>,
+    /// What this fact showed to be out of the ordinary about the connection.
+    pub tags: Tags,
 }
 
 impl Engine {

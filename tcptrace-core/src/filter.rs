@@ -312,6 +312,7 @@ mod tests {
             accept_queue: None,
             syn_depth: None,
             last_accept: None,
+            special: crate::world::Tags::default(),
         }
     }
 

@@ -21,9 +21,11 @@ mod rows;
 mod text;
 
 pub use evidence::{
-    AcceptQueueEvidence, CloseWaitEvidence, Evidence, FinOutcomes, FinRetransmitEvidence,
-    FinWait2Evidence, PortEvidence, ResetEvidence, Side, Spread, SynQueueEvidence,
-    TimeWaitEvidence, Way,
+    AcceptQueueEvidence, AttemptOutcomes, BacklogTruncatedEvidence, CloseWaitEvidence,
+    ClosingStuckEvidence, DeadPeerEvidence, Detection, Evidence, FinOutcomes,
+    FinRetransmitEvidence, FinWait2Evidence, Patience, PortEvidence, Repeated, ResetEvidence, Side,
+    Spread, SynQueueEvidence, SynRetransmitEvidence, SynackRetransmitEvidence, TimeWaitEvidence,
+    Way,
 };
 
 /// What is wrong. The spelling is public contract.

@@ -24,21 +24,30 @@ use crate::units::{MonoNs, Pid, SockId};
 use crate::world::World;
 
 mod accept_queue_overflow;
+mod backlog_truncated;
 mod close_wait_leak;
 mod closing;
+mod closing_stuck;
+mod dead_peer;
 mod drops;
 mod fin_retransmit;
 mod fin_wait2_stuck;
+mod patience;
+mod per_second;
 mod port_exhaustion;
 mod reset_burst;
 mod syn_queue_overflow;
+mod syn_retransmit;
+mod synack_retransmit;
 mod time_wait_pileup;
+mod unanswered;
 
 use close_wait_leak::CloseWaitLeak;
 use closing::Closing;
 use drops::Drops;
 use fin_retransmit::{Ending, FinRetransmit, Seen};
 use fin_wait2_stuck::HalfFact;
+use unanswered::Unanswered;
 
 /// Records of two CPUs reach the ring out of order by microseconds, a tick is late by 50 ms; a
 /// second is far beyond both.
@@ -72,6 +81,7 @@ pub(crate) enum Fact {
     Descriptors(Pid, (u64, u64)),
     /// News of a connection in FIN_WAIT2 whose descriptor is open.
     HalfClosed(SockId, HalfFact),
+    Unanswered(unanswered::Fact),
 }
 
 /// A rule's appointment with itself.
@@ -85,6 +95,7 @@ pub(crate) enum Timer {
     Attribute(u64),
     /// A full second, of the rules about closing connections.
     Second,
+    Unanswered(unanswered::Timer),
 }
 
 /// What a rule may touch while it judges.
@@ -135,6 +146,7 @@ pub(crate) struct Rules {
     fin: FinRetransmit,
     drops: Drops,
     closing: Closing,
+    unanswered: Unanswered,
     snapshot_asked: Option<MonoNs>,
 }
 
@@ -170,6 +182,8 @@ impl Rules {
                 self.close_wait.saw_transition(x, &mut self.waiting);
                 self.fin.saw_transition(x, &mut self.waiting);
                 self.drops.saw_transition(x, world);
+                self.unanswered
+                    .saw_transition(x, world, settings, &mut self.waiting);
                 self.settle_behind(x.at, world, settings);
             }
             Input::Accept(x) => {
@@ -194,10 +208,12 @@ impl Rules {
                 } else if x.state == TcpState::CloseWait {
                     self.waiting.push((x.at, Fact::Sent(x.key.sock)));
                 }
+                self.unanswered.saw_retransmit(x, world, &mut self.waiting);
                 self.settle_behind(x.at, world, settings);
             }
             Input::SynackRetransmit(x) => {
                 self.drops.saw_synack(x);
+                self.unanswered.saw_synack(x, world, &mut self.waiting);
                 self.waiting.push((x.at, Fact::Synack(Box::new(*x))));
                 self.settle_behind(x.at, world, settings);
             }
@@ -212,9 +228,20 @@ impl Rules {
                 }
                 self.fin.saw_destroy(x, &mut self.waiting);
                 self.drops.saw_destroy(x);
+                self.unanswered.saw_destroy(x, &mut self.waiting);
             }
-            Input::Socket(x) => self.close_wait.saw_row(x, world, &mut self.timers),
-            Input::Carried(x) => self.close_wait.saw_row(&x.row(), world, &mut self.timers),
+            Input::Socket(x) => {
+                self.close_wait.saw_row(x, world, &mut self.timers);
+                let (timers, waiting) = (&mut self.timers, &mut self.waiting);
+                self.unanswered.saw_row(x, world, settings, timers, waiting);
+            }
+            Input::Carried(x) => {
+                let row = x.row();
+                self.close_wait.saw_row(&row, world, &mut self.timers);
+                let (timers, waiting) = (&mut self.timers, &mut self.waiting);
+                self.unanswered
+                    .saw_row(&row, world, settings, timers, waiting);
+            }
             Input::Snapshot(x) => {
                 if let SnapshotPhase::End { complete: true } = x.phase {
                     self.close_wait.saw_snapshot(x, world, &mut self.waiting);
@@ -224,6 +251,7 @@ impl Rules {
                 }
             }
             Input::Inspection(x) => {
+                self.unanswered.saw_inspection(x, &mut self.waiting);
                 self.close_wait
                     .saw_inspection(x, world, settings, &mut self.timers);
                 if self.close_wait.suspects(x.key.sock) {
@@ -234,6 +262,7 @@ impl Rules {
             }
             Input::Listener(x) => {
                 self.drops.saw_sample(x);
+                Unanswered::saw_sample(x, world, settings, &mut self.waiting);
                 let last_accept = world.socket(x.key.sock).and_then(|s| s.last_accept);
                 self.waiting
                     .push((x.at, Fact::Sample(Box::new(x.clone()), last_accept)));
@@ -316,10 +345,14 @@ impl Rules {
         for (at, fact) in facts {
             self.close_wait
                 .promote(at, world, settings, &mut self.timers);
+            self.unanswered
+                .promote(at, world, settings, &mut self.timers);
             self.fall_due(at, false, world, settings);
             self.see(at, fact, world, settings);
         }
         self.close_wait
+            .promote(self.clock, world, settings, &mut self.timers);
+        self.unanswered
             .promote(self.clock, world, settings, &mut self.timers);
         self.fall_due(self.clock, true, world, settings);
         self.book.forget_before(self.clock);
@@ -358,12 +391,14 @@ impl Rules {
         &'a mut CloseWaitLeak,
         &'a mut FinRetransmit,
         &'a mut Drops,
+        &'a mut Unanswered,
         Bench<'a>,
     ) {
         (
             &mut self.close_wait,
             &mut self.fin,
             &mut self.drops,
+            &mut self.unanswered,
             Bench {
                 at,
                 clock: self.clock,
@@ -388,7 +423,7 @@ impl Rules {
         if let Fact::HalfClosed(sock, fact) = fact {
             return self.half_closed(sock, fact, at, world, settings);
         }
-        let (close_wait, fin, drops, mut bench) = self.bench(at, world, settings);
+        let (close_wait, fin, drops, unanswered, mut bench) = self.bench(at, world, settings);
         match fact {
             Fact::Peek(x, owner) => close_wait.peeked(&x, owner, &mut bench),
             Fact::LeftCloseWait(sock) => close_wait.left(sock, &mut bench),
@@ -409,6 +444,7 @@ impl Rules {
                 close_wait.descriptors(pid, &mut bench);
                 drops.descriptors(pid, &mut bench);
             }
+            Fact::Unanswered(fact) => unanswered.see(fact, &mut bench),
         }
     }
 
@@ -416,7 +452,7 @@ impl Rules {
         if timer == Timer::Second {
             return self.closing_second(at, world, settings);
         }
-        let (close_wait, fin, drops, mut bench) = self.bench(at, world, settings);
+        let (close_wait, fin, drops, unanswered, mut bench) = self.bench(at, world, settings);
         match timer {
             Timer::Suspect(sock) => close_wait.look(sock, &mut bench),
             Timer::Minute(subject) => close_wait.minute(&subject, &mut bench),
@@ -425,23 +461,23 @@ impl Rules {
             Timer::Queue(subject) => drops.review(&subject, &mut bench),
             Timer::Attribute(number) => drops.attribute(number, &mut bench),
             Timer::Second => {}
+            Timer::Unanswered(timer) => unanswered.keep(timer, &mut bench),
         }
     }
 
     fn redraft(&mut self, subject: &Subject, at: MonoNs, world: &World, settings: &Settings) {
-        let (close_wait, fin, drops, mut bench) = self.bench(at, world, settings);
+        let (close_wait, fin, drops, unanswered, mut bench) = self.bench(at, world, settings);
         match subject.kind {
             Kind::CloseWaitLeak => close_wait.redraft(subject, &mut bench),
             Kind::FinRetransmit => fin.redraft(subject, &mut bench),
             Kind::AcceptQueueOverflow | Kind::SynQueueOverflow => {
                 drops.redraft(subject, &mut bench);
             }
-            // No rule opens these yet.
             Kind::BacklogTruncated
             | Kind::ClosingStuck
             | Kind::SynRetransmit
             | Kind::SynackRetransmit
-            | Kind::DeadPeer => {}
+            | Kind::DeadPeer => unanswered.redraft(subject, &mut bench),
             Kind::TimeWaitPileup
             | Kind::PortExhaustion
             | Kind::FinWait2Stuck

@@ -27,6 +27,7 @@ mod processes;
 mod queues;
 mod slot;
 mod table;
+mod tags;
 mod time_wait;
 mod timeline;
 mod track;
@@ -42,6 +43,7 @@ use processes::Processes;
 use queues::Queues;
 use slot::Life;
 use table::Table;
+pub use tags::{Tag, Tags};
 use time_wait::Modelled;
 
 /// How a socket came to be.
@@ -143,6 +145,8 @@ pub struct Socket {
     pub syn_depth: Option<u32>,
     /// When somebody last accepted from it, of a listener.
     pub last_accept: Option<(MonoNs, Pid)>,
+    /// What happened to it that is out of the ordinary.
+    pub special: Tags,
 }
 
 impl Socket {
@@ -154,6 +158,18 @@ impl Socket {
     /// The other end.
     pub fn peer(&self) -> Endpoint {
         self.key.peer
+    }
+
+    /// What is out of the ordinary about it.
+    pub fn tags(&self) -> Tags {
+        let mut tags = self.special;
+        let waits = self.origin == Origin::Passive
+            && !self.accepted
+            && matches!(self.state, TcpState::Established | TcpState::CloseWait);
+        if waits {
+            tags.add(Tag::NotAccepted);
+        }
+        tags
     }
 
     /// The network namespace.

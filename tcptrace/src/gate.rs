@@ -259,11 +259,10 @@ impl Gate {
 /// The annotation of a line about a socket that something else brought about.
 fn owned(engine: &Engine, sock: SockId) -> Annotation {
     Annotation {
-        in_state: None,
-        closer: None,
         process: engine
             .world()
             .socket(sock)
             .and_then(|socket| socket.owner.clone()),
+        ..Annotation::default()
     }
 }

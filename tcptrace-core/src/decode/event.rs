@@ -171,6 +171,10 @@ pub struct RawRetransmit {
     pub rto: Option<Duration>,
     /// SOCK_DEAD.
     pub dead: bool,
+    /// `icsk_user_timeout`, when set.
+    pub user_timeout: Option<Duration>,
+    /// `icsk_syn_retries`, when set.
+    pub syn_retries: Option<u8>,
 }
 
 /// See [`crate::input::SynackRetransmit`]. The key's socket is the listener, its peer the client.
@@ -186,6 +190,10 @@ pub struct RawSynackRetransmit {
     pub acked: bool,
     /// `rskq_defer_accept` is set.
     pub defer_accept: bool,
+    /// `num_timeout`, where the kernel has it.
+    pub timeouts: Option<u8>,
+    /// `icsk_syn_retries` of the listener, when set.
+    pub retries: Option<u8>,
 }
 
 /// See [`crate::input::Reset`].
@@ -378,6 +386,8 @@ fn about_socket(
             let flags = body.u8();
             let (attempt, backoff, pending, ca_state) =
                 (body.u8(), body.u8(), body.u8(), body.u8());
+            let syn_retries = u8::try_from(body.u16()).unwrap_or(u8::MAX);
+            let user_timeout = body.u32();
             Raw::Retransmit(RawRetransmit {
                 at: head.at,
                 key: head.key,
@@ -389,17 +399,25 @@ fn about_socket(
                 backoff,
                 rto: (rto != 0).then(|| hz.duration(rto)),
                 dead: head.is(flag::DEAD),
+                user_timeout: milliseconds(user_timeout),
+                syn_retries: (syn_retries != 0).then_some(syn_retries),
             })
         }
-        Kind::SynackRetransmit => Raw::SynackRetransmit(RawSynackRetransmit {
-            at: head.at,
-            key: head.key,
-            attempt: u8::try_from(body.u32())
-                .unwrap_or(u8::MAX)
-                .saturating_add(1),
-            acked: head.is(flag::ACKED),
-            defer_accept: head.is(flag::DEFER_ACCEPT),
-        }),
+        Kind::SynackRetransmit => {
+            let attempt = u8::try_from(body.u32()).unwrap_or(u8::MAX);
+            let timeouts = body.u32();
+            let retries = u8::try_from(body.u64()).unwrap_or(u8::MAX);
+            Raw::SynackRetransmit(RawSynackRetransmit {
+                at: head.at,
+                key: head.key,
+                attempt: attempt.saturating_add(1),
+                acked: head.is(flag::ACKED),
+                defer_accept: head.is(flag::DEFER_ACCEPT),
+                // SynackBody::UNKNOWN does not fit.
+                timeouts: u8::try_from(timeouts).ok(),
+                retries: (retries != 0).then_some(retries),
+            })
+        }
         Kind::Reset => {
             let tid = Tid(body.u32());
             let reason = body.u32();
@@ -443,6 +461,11 @@ fn about_socket(
         }
         Kind::Destroy | Kind::Exit => return Err(DecodeError::Kind(kind as u8)),
     })
+}
+
+/// TCP_USER_TIMEOUT; 0 is none.
+pub(super) fn milliseconds(count: u32) -> Option<Duration> {
+    (count != 0).then(|| Duration::from_millis(count.into()))
 }
 
 /// Which timer or algorithm resent a segment, from the timers as they stand at the tracepoint.

@@ -20,9 +20,9 @@ proptest! {
     }
 
     #[test]
-    fn records_of_the_right_size_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 936), kind in 0_u8..10, size in 0_usize..8) {
+    fn records_of_the_right_size_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 960), kind in 0_u8..10, size in 0_usize..8) {
         bytes[16] = kind;
-        let bytes = &bytes[..[24, 40, 56, 72, 80, 96, 112, 936][size]];
+        let bytes = &bytes[..[24, 40, 56, 72, 80, 96, 112, 960][size]];
         let _ = event(bytes, Hz(0));
         let _ = row(bytes, Hz(0));
         let _ = peek(bytes, &WakeFunctions::default(), Hz(0));
@@ -172,15 +172,15 @@ fn a_wait_queue_is_walked_and_a_torn_one_is_told() {
         file_ref_bias: 1,
     };
     let answer = |prev_of_second: u64, last: u64| {
-        let mut bytes = vec![0_u8; 936];
+        let mut bytes = vec![0_u8; 960];
         let mut put =
             |at: usize, value: u64| bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
         put(8, 0xffff_8881_0000_0000);
         put(120, 0xd0);
         put(136, 6 << 16 | 10);
-        put(152, 0x10_000);
-        put(160, last);
-        let entry = |index: usize| 168 + index * 48;
+        put(176, 0x10_000);
+        put(184, last);
+        let entry = |index: usize| 192 + index * 48;
         // node, prev, func, ready, waited_on, events
         let entries = [
             [0x20_000, 0x10_000, 0xe0, 1, 0, 0x2001],

@@ -12,9 +12,14 @@ use crate::tcp::TcpState;
 use crate::units::{MonoNs, Pid, nanos};
 
 mod closing;
+mod unanswered;
 
 pub use closing::{
     FinWait2Evidence, PortEvidence, ResetEvidence, Side, Spread, TimeWaitEvidence, Way,
+};
+pub use unanswered::{
+    AttemptOutcomes, BacklogTruncatedEvidence, ClosingStuckEvidence, DeadPeerEvidence, Detection,
+    Patience, Repeated, SynRetransmitEvidence, SynackRetransmitEvidence,
 };
 
 /// The proof of a finding, as data.
@@ -30,6 +35,11 @@ pub enum Evidence {
     Ports(PortEvidence),
     FinWait2(FinWait2Evidence),
     Resets(ResetEvidence),
+    SynRetransmit(SynRetransmitEvidence),
+    SynackRetransmit(SynackRetransmitEvidence),
+    DeadPeer(DeadPeerEvidence),
+    ClosingStuck(ClosingStuckEvidence),
+    BacklogTruncated(BacklogTruncatedEvidence),
 }
 
 /// Proof of a `close_wait_leak`, from the inspection of its first sample.
@@ -204,18 +214,17 @@ pub struct FinRetransmitEvidence {
         serialize_with = "maybe_in_ns"
     )]
     pub next_timeout: Option<Duration>,
-    /// The limit in force and the sysctl it comes from.
-    #[serde(
-        skip_serializing_if = "Option::is_none",
-        serialize_with = "sysctl_and_value"
-    )]
-    pub limit: Option<(&'static str, u32)>,
+    /// How long the kernel goes on, and by which setting.
+    #[serde(flatten)]
+    pub patience: Patience,
     /// No descriptor is left.
     pub orphan: bool,
     /// What became of the connections.
     pub outcomes: FinOutcomes,
     /// Segments that repeated data, not the FIN, in a closing state.
     pub data_retransmits: u64,
+    /// Which segment was lost, as far as this host can know.
+    pub lost: &'static str,
 }
 
 #[derive(Serialize)]

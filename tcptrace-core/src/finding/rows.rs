@@ -8,6 +8,7 @@ use crate::input::{EpollWatch, ThreadState};
 use crate::units::MonoNs;
 
 mod closing;
+mod unanswered;
 
 /// Names of the EPOLL* bits that are told.
 const EPOLL: [(u32, &str); 8] = [
@@ -35,6 +36,11 @@ impl Evidence {
             Self::Ports(e) => closing::ports(e),
             Self::FinWait2(e) => closing::fin_wait2(e),
             Self::Resets(e) => closing::resets(e),
+            Self::SynRetransmit(e) => unanswered::syn_retransmit(e),
+            Self::SynackRetransmit(e) => unanswered::synack_retransmit(e),
+            Self::DeadPeer(e) => unanswered::dead_peer(e),
+            Self::ClosingStuck(e) => unanswered::closing_stuck(e),
+            Self::BacklogTruncated(e) => unanswered::backlog_truncated(e),
         }
     }
 }
@@ -210,14 +216,13 @@ fn fin_retransmit(e: &FinRetransmitEvidence) -> Rows {
     rows.push(("attempt", e.attempt.to_string()));
     rows.push(("backoff", e.backoff.to_string()));
     maybe(&mut rows, "next timeout", e.next_timeout, human);
-    maybe(&mut rows, "limit", e.limit, |(name, value)| {
-        format!("{value} ({name})")
-    });
+    unanswered::patience(&mut rows, &e.patience);
     rows.push(("orphan", yes(e.orphan)));
     rows.push(("waiting", e.outcomes.waiting.to_string()));
     rows.push(("acknowledged", e.outcomes.acknowledged.to_string()));
     rows.push(("reset", e.outcomes.reset.to_string()));
     rows.push(("timed out", e.outcomes.timed_out.to_string()));
     rows.push(("data repeated", e.data_retransmits.to_string()));
+    rows.push(("lost", e.lost.to_owned()));
     rows
 }

@@ -5,13 +5,12 @@
 
 use std::time::Duration;
 
-use crate::finding::{
-    AcceptQueueEvidence, Cause, Evidence, FinRetransmitEvidence, Finding, Service, SynQueueEvidence,
-};
+use crate::finding::{AcceptQueueEvidence, Cause, Evidence, Finding, Service, SynQueueEvidence};
 use crate::units::MonoNs;
 
 mod close_wait;
 mod closing;
+mod unanswered;
 
 /// A duration as people say it: `800 ms`, `61 s`, `5 min`, `3 h`.
 pub(super) fn human(duration: Duration) -> String {
@@ -44,6 +43,11 @@ impl Finding {
             Evidence::Ports(e) => self.ports(e),
             Evidence::FinWait2(e) => self.fin_wait2(e, now),
             Evidence::Resets(e) => self.resets(e),
+            Evidence::SynRetransmit(e) => self.syn_retransmit(e),
+            Evidence::SynackRetransmit(e) => self.synack_retransmit(e),
+            Evidence::DeadPeer(e) => self.dead_peer(e),
+            Evidence::ClosingStuck(e) => self.closing_stuck(e, now),
+            Evidence::BacklogTruncated(e) => self.backlog_truncated(e),
         }
     }
 
@@ -53,7 +57,12 @@ impl Finding {
             Evidence::CloseWait(e) => self.close_wait_advice(e),
             Evidence::AcceptQueue(e) => self.accept_queue_advice(e),
             Evidence::SynQueue(e) => syn_queue_advice(e, self.cause),
-            Evidence::FinRetransmit(e) => fin_retransmit_advice(e),
+            Evidence::FinRetransmit(e) => unanswered::fin_retransmit_advice(e),
+            Evidence::SynRetransmit(e) => unanswered::syn_retransmit_advice(e),
+            Evidence::SynackRetransmit(e) => unanswered::synack_retransmit_advice(e, self.cause),
+            Evidence::DeadPeer(e) => unanswered::dead_peer_advice(e),
+            Evidence::ClosingStuck(e) => unanswered::closing_stuck_advice(e, self.cause),
+            Evidence::BacklogTruncated(e) => unanswered::backlog_truncated_advice(e),
             Evidence::TimeWait(e) => self.time_wait_advice(e),
             Evidence::Ports(e) => self.ports_advice(e),
             Evidence::FinWait2(e) => self.fin_wait2_advice(e),
@@ -193,35 +202,6 @@ impl Finding {
             e.kernel_drops,
         )
     }
-
-    fn fin_retransmit(&self, e: &FinRetransmitEvidence) -> String {
-        let n = many(self.count, "connection", "connections");
-        let state = e
-            .state
-            .map_or_else(String::new, |state| format!(" in {state}"));
-        let next = e.next_timeout.map_or_else(String::new, |next| {
-            format!(", the next after {}", human(next))
-        });
-        let o = e.outcomes;
-        let mut ends = Vec::new();
-        for (count, what) in [
-            (o.waiting, "still waiting"),
-            (o.acknowledged, "acknowledged in the end"),
-            (o.reset, "reset"),
-            (o.timed_out, "given up"),
-        ] {
-            if count > 0 {
-                ends.push(format!("{count} {what}"));
-            }
-        }
-        format!(
-            "the peer does not acknowledge our FIN on {n}{} of {}: up to {}{state}{next}; {}",
-            self.place(),
-            self.who(),
-            many(e.attempt.into(), "attempt", "attempts"),
-            ends.join(", "),
-        )
-    }
 }
 
 fn syn_queue_advice(e: &SynQueueEvidence, cause: Option<Cause>) -> String {
@@ -243,20 +223,4 @@ fn syn_queue_advice(e: &SynQueueEvidence, cause: Option<Cause>) -> String {
             e.limit
         ),
     }
-}
-
-fn fin_retransmit_advice(e: &FinRetransmitEvidence) -> String {
-    let limit = match e.limit {
-        Some((name, value)) => format!("the kernel gives up by net.ipv4.{name} ({value})"),
-        None => "the kernel gives up by itself".to_owned(),
-    };
-    let held = if e.orphan {
-        "no descriptor is held, only kernel memory"
-    } else {
-        "the process still holds the descriptor"
-    };
-    format!(
-        "see whether the peer is alive and a firewall or load balancer drops what belongs to \
-         connections it has forgotten; {limit}, {held}"
-    )
 }

@@ -174,6 +174,10 @@ pub struct Retransmit {
     pub rto: Option<Duration>,
     /// No descriptor is left.
     pub dead: bool,
+    /// TCP_USER_TIMEOUT, where the socket has one: it overrides the sysctls' limits.
+    pub user_timeout: Option<Duration>,
+    /// TCP_SYNCNT, where the socket has one: it overrides `tcp_syn_retries`.
+    pub syn_retries: Option<u8>,
 }
 
 /// A SYN-ACK was sent again. The socket of the key is the listener; `key.peer` the client.
@@ -189,6 +193,11 @@ pub struct SynackRetransmit {
     pub acked: bool,
     /// TCP_DEFER_ACCEPT is set on the listener.
     pub defer_accept: bool,
+    /// `num_timeout`: how often the timer of the half-open connection had fired before this. Less
+    /// than the repetitions before this one when some of them answered a repeated SYN.
+    pub timeouts: Option<u8>,
+    /// TCP_SYNCNT of the listener, where it has one: it overrides `tcp_synack_retries`.
+    pub retries: Option<u8>,
 }
 
 /// Who sent the reset.

@@ -178,6 +178,33 @@ pub struct Inspection {
     pub listener: Option<SockId>,
     /// What the holders' threads are doing, at most 8.
     pub threads: Vec<ThreadState>,
+    /// What its sending side waits for, where the kernel's fields are known.
+    pub sending: Option<Sending>,
+}
+
+/// What the sending side of a socket waits for, and how long it would.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sending {
+    /// `snd_wnd`: bytes that the peer has room for.
+    pub window: u32,
+    /// `write_seq - snd_nxt`: bytes never sent; a FIN counts 1.
+    pub unsent: u32,
+    /// `icsk_retransmits`: timeouts since the last acknowledgement that moved forward.
+    pub retransmits: u8,
+    /// `icsk_backoff`.
+    pub backoff: u8,
+    /// `icsk_probes_out`: window or keepalive probes that are unanswered.
+    pub probes_out: u8,
+    /// TCP_USER_TIMEOUT, where the socket has one.
+    pub user_timeout: Option<Duration>,
+    /// SO_KEEPALIVE is set.
+    pub keepalive: bool,
+    /// TCP_KEEPIDLE, where it is not the namespace's.
+    pub keepalive_time: Option<Duration>,
+    /// TCP_KEEPINTVL, where it is not the namespace's.
+    pub keepalive_interval: Option<Duration>,
+    /// TCP_KEEPCNT, where it is not the namespace's.
+    pub keepalive_probes: Option<u8>,
 }
 
 /// The descriptors that refer to a socket.
@@ -256,4 +283,8 @@ pub struct NetnsFacts {
     pub local_port_last: Option<u32>,
     /// How many ports of the range `ip_local_reserved_ports` takes out.
     pub local_ports_reserved: Option<u32>,
+    pub tcp_syn_linear_timeouts: Option<u32>,
+    pub tcp_keepalive_time: Option<u32>,
+    pub tcp_keepalive_intvl: Option<u32>,
+    pub tcp_keepalive_probes: Option<u32>,
 }

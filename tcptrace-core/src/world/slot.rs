@@ -4,7 +4,7 @@ use crate::input::SocketKey;
 use crate::tcp::TcpState;
 use crate::units::MonoNs;
 use crate::world::timeline::Timeline;
-use crate::world::{Origin, Socket};
+use crate::world::{Origin, Socket, Tags};
 
 #[derive(Debug)]
 pub(super) struct Slot {
@@ -51,6 +51,7 @@ impl Default for Slot {
                 accept_queue: None,
                 syn_depth: None,
                 last_accept: None,
+                special: Tags::default(),
             },
             timeline: Timeline::new(),
             last_event: MonoNs(0),

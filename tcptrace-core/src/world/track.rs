@@ -10,6 +10,7 @@ use crate::input::{
 use crate::tcp::TcpState;
 use crate::units::{MonoNs, SockId};
 use crate::world::slot::{Life, Slot};
+use crate::world::tags;
 use crate::world::time_wait::TIME_WAIT;
 use crate::world::{
     ENDED, HOLDERS, LOSSES, Moment, NAMESPACES, Origin, SOCKETS, Totals, What, World,
@@ -67,7 +68,7 @@ impl World {
             Input::Accept(x) => self.accept(x),
             Input::Retransmit(x) => self.retransmit(x),
             Input::SynackRetransmit(x) => self.synack_retransmit(x),
-            Input::Reset(x) => self.reset(x),
+            Input::Reset(x) => self.reset(x, annotation),
             Input::QueueDrop(x) => self.queue_drop(x),
             Input::Destroy(x) => self.destroy(x),
             Input::Socket(x) => self.row(x),
@@ -163,6 +164,12 @@ impl World {
             annotation.in_state = Some(x.at.since(socket.since));
         }
         let id = x.key.sock;
+        let since =
+            (socket.state == x.from && !socket.since_is_lower_bound).then_some(socket.since);
+        let ends = (socket.key.local, socket.key.peer);
+        let before = socket.special;
+        tags::of_transition(&mut slot.socket.special, x, ends, since);
+        annotation.tags = slot.socket.special.news(before);
         slot.socket.unread = x.unread.or(slot.socket.unread);
         slot.socket.listener = x.listener.or(slot.socket.listener);
         slot.timeline.push(
@@ -299,9 +306,12 @@ impl World {
         Some(slot)
     }
 
-    fn reset(&mut self, x: &Reset) {
+    fn reset(&mut self, x: &Reset, annotation: &mut Annotation) {
         self.totals.resets += 1;
         if let Some(slot) = self.table.get_mut(x.key.sock) {
+            let before = slot.socket.special;
+            tags::of_reset(&mut slot.socket.special, x);
+            annotation.tags = slot.socket.special.news(before);
             let sent = x.direction == ResetDirection::Sent;
             slot.timeline.push(x.at, Moment::Reset { sent });
         }

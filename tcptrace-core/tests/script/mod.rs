@@ -185,6 +185,7 @@ impl Script {
                     && self.accepted.insert(args[0].to_owned())
             }
             "finwait2" => state == TcpState::FinWait1,
+            "become" | "completes" | "knock" | "reset" => false,
             "row" => args[1] == state.name(),
             "listen" | "child" | "connect" | "sample" | "synack" | "drop" => true,
             _ => state != TcpState::Close,
@@ -260,6 +261,35 @@ impl Script {
                     inputs.push(Input::Transition(t));
                 }
             }
+            // A connect without an answer.
+            "knock" => {
+                let local = known([10, 0, 0, 1], 50_000 + self.sockets.len() as u16);
+                let last = a.number("host").unwrap_or(9);
+                let peer = known([10, 0, 0, last], a.number("port").unwrap());
+                self.new_socket(args[0], local, peer);
+                let context = process(a.number("pid").unwrap());
+                let t = self.change(at, args[0], TcpState::SynSent, context);
+                inputs.push(Input::Transition(t));
+            }
+            "become" => {
+                let to = TcpState::from_name(args[1]).unwrap();
+                let mut t = self.change(at, args[0], to, Context::Interrupt);
+                t.peer_fin |= a.has("peerfin");
+                inputs.push(Input::Transition(t));
+            }
+            // The child of a half-open connection whose SYN-ACK was repeated.
+            "completes" => {
+                let mut local = self.get(args[0]).key.local;
+                local.address = Some(IpAddr::from([10, 0, 0, 1]));
+                let peer = known([10, 9, 0, a.number("from").unwrap_or(1)], 1234);
+                let name = format!("child-of-{}", args[0]);
+                self.new_socket(&name, local, peer);
+                self.sockets.get_mut(&name).unwrap().state = TcpState::Listen;
+                for to in [TcpState::SynRecv, TcpState::Established] {
+                    let t = self.change(at, &name, to, Context::Interrupt);
+                    inputs.push(Input::Transition(t));
+                }
+            }
             "fin" => {
                 let mut t = self.change(at, args[0], TcpState::CloseWait, Context::Interrupt);
                 t.unread = Some(a.number("unread").unwrap_or(1));
@@ -297,6 +327,7 @@ impl Script {
             "closed" => {
                 let mut t = self.change(at, args[0], TcpState::Close, Context::Interrupt);
                 t.error = a.number("error");
+                t.unacked = a.number("unacked");
                 t.peer_fin |= a.has("peerfin");
                 t.dead = a.has("dead");
                 t.key.local.port = None;
@@ -406,8 +437,8 @@ impl Script {
                     at,
                     key: named.key,
                     state: named.state,
-                    syn: false,
-                    fin: !a.has("data"),
+                    syn: named.state == TcpState::SynSent,
+                    fin: !a.has("data") && named.state.awaits_fin_ack(),
                     reason: if a.has("probe") {
                         RetransmitReason::LossProbe
                     } else {
@@ -417,6 +448,8 @@ impl Script {
                     backoff: attempt.saturating_sub(1),
                     rto: Some(Duration::from_millis(200 << attempt.min(20))),
                     dead: !a.has("held"),
+                    user_timeout: a.value("user_timeout").map(duration),
+                    syn_retries: a.number("syncnt"),
                 }));
             }
             "sample" => {
@@ -466,6 +499,12 @@ impl Script {
                 tcp_timestamps: Some(1),
                 local_port_first: a.number("ports").map(|_: u32| 40_000),
                 local_port_last: a.number("ports").map(|ports: u32| 40_000 + ports - 1),
+                tcp_syn_retries: Some(6),
+                tcp_synack_retries: Some(5),
+                tcp_syn_linear_timeouts: Some(4),
+                tcp_keepalive_time: Some(7200),
+                tcp_keepalive_intvl: Some(75),
+                tcp_keepalive_probes: Some(9),
                 ..NetnsFacts::default()
             })),
             "synack" => {
@@ -474,9 +513,11 @@ impl Script {
                 inputs.push(Input::SynackRetransmit(SynackRetransmit {
                     at,
                     key,
-                    attempt: 1,
+                    attempt: a.number("attempt").unwrap_or(1),
                     acked: a.has("answered"),
                     defer_accept: a.has("deferred"),
+                    timeouts: a.number("timeouts"),
+                    retries: a.number("syncnt"),
                 }));
             }
             "drop" => {
@@ -576,6 +617,18 @@ impl Script {
                 })
                 .collect()
             },
+            sending: a.number("window").map(|window| Sending {
+                window,
+                unsent: a.number("unsent").unwrap_or(0),
+                retransmits: 0,
+                backoff: a.number("backoff").unwrap_or(0),
+                probes_out: a.number("probes").unwrap_or(0),
+                user_timeout: a.value("user_timeout").map(duration),
+                keepalive: a.has("keepalive"),
+                keepalive_time: a.value("keepidle").map(duration),
+                keepalive_interval: None,
+                keepalive_probes: None,
+            }),
         }));
     }
 }
@@ -646,15 +699,24 @@ pub(crate) fn line(finding: &Finding) -> String {
 
 /// Plays a script at several tick rates; each must give the expected news.
 pub(crate) fn check(script: &str, expected: &[&str]) -> (Engine, Played) {
+    check_with(&[], script, expected)
+}
+
+/// The same with other thresholds.
+pub(crate) fn check_with(set: &[&str], script: &str, expected: &[&str]) -> (Engine, Played) {
+    let mut settings = Settings::default();
+    for assignment in set {
+        settings.set(assignment).unwrap();
+    }
     let inputs = facts(script);
     for every in [
         None,
         Some(Duration::from_millis(250)),
         Some(Duration::from_secs(7)),
     ] {
-        let (_, played) = play(&inputs, every);
+        let (_, played) = play_with(&inputs, every, settings.clone());
         let news: Vec<String> = played.news.iter().map(|f| line(f)).collect();
         assert_eq!(news, expected, "ticks every {every:?} of\n{script}");
     }
-    play(&inputs, Some(Duration::from_millis(250)))
+    play_with(&inputs, Some(Duration::from_millis(250)), settings)
 }

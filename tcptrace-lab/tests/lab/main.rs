@@ -9,6 +9,8 @@ mod closing;
 mod closing_sides;
 mod demo;
 mod endings;
+mod openings;
 mod owners;
 mod queues;
 mod traps;
+mod unanswered;

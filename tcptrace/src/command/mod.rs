@@ -74,6 +74,10 @@ struct EngineArgs {
     /// [default: 60s]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     close_wait_after: Option<Duration>,
+    /// Look for silent connections without keepalive as well: a dead peer would go unnoticed there
+    /// (`dead_peer`, after `dead_peer.idle_after`, an hour by default)
+    #[arg(long)]
+    idle_peers: bool,
     /// Change a threshold, as in `close_wait_leak.warning_count=50`; may be repeated
     #[arg(long = "set", value_name = "KIND.NAME=VALUE", value_parser = assignment)]
     set: Vec<String>,
@@ -89,6 +93,9 @@ impl EngineArgs {
         }
         if let Some(after) = self.close_wait_after {
             settings.close_wait_leak.after = after;
+        }
+        if self.idle_peers {
+            settings.dead_peer.idle_peers = 1;
         }
         settings
     }

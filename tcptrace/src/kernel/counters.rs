@@ -293,6 +293,10 @@ fn read_facts(netns: NetnsId) -> NetnsFacts {
         local_port_first: range.map(|(first, _)| first),
         local_port_last: range.map(|(_, last)| last),
         local_ports_reserved: range.and_then(reserved_ports),
+        tcp_syn_linear_timeouts: tcp("tcp_syn_linear_timeouts"),
+        tcp_keepalive_time: tcp("tcp_keepalive_time"),
+        tcp_keepalive_intvl: tcp("tcp_keepalive_intvl"),
+        tcp_keepalive_probes: tcp("tcp_keepalive_probes"),
     }
 }
 

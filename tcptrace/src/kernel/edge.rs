@@ -104,6 +104,8 @@ impl Edge {
                         backoff: raw.backoff,
                         rto: raw.rto,
                         dead: raw.dead,
+                        user_timeout: raw.user_timeout,
+                        syn_retries: raw.syn_retries,
                     }));
                 }
             }
@@ -116,6 +118,8 @@ impl Edge {
                         attempt: raw.attempt,
                         acked: raw.acked,
                         defer_accept: raw.defer_accept,
+                        timeouts: raw.timeouts,
+                        retries: raw.retries,
                     }));
                 }
             }

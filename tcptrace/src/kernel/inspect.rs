@@ -163,6 +163,7 @@ impl Kernel {
             holders,
             listener,
             threads,
+            sending: answer.sending,
         })
     }
 }

@@ -16,6 +16,7 @@ use tcptrace_core::finding::{Finding, Owner};
 use tcptrace_core::input::{self, SocketKey};
 use tcptrace_core::tcp::Endpoint;
 use tcptrace_core::units::{MonoNs, NetnsId, SockId};
+use tcptrace_core::world::Tag;
 
 use super::finding::RecordedFinding;
 use super::header::{Footer, Header};
@@ -98,6 +99,10 @@ impl Encoder {
                 socket(line, key);
                 if let Some(owner) = &annotation.process {
                     line.object("process", |process| owner_of(process, owner));
+                }
+                if !annotation.tags.is_empty() {
+                    let tags = Tag::ALL.map(|tag| (tag.name(), annotation.tags.has(tag)));
+                    line.words("tags", &tags);
                 }
             }
             fact(line, input, annotation);

@@ -188,9 +188,10 @@ fn retransmit() -> impl Strategy<Value = Input> {
         RetransmitReason::LossProbe,
         RetransmitReason::Recovery,
     ]);
-    let rest = any::<(bool, bool, u8, u8, bool)>();
-    (at(), key(), state(), reason, span(), rest).prop_map(
-        |(at, key, state, reason, rto, (syn, fin, attempt, backoff, dead))| {
+    let rest = any::<(bool, bool, u8, u8, bool, Option<u8>)>();
+    (at(), key(), state(), reason, (span(), span()), rest).prop_map(
+        |(at, key, state, reason, spans, (syn, fin, attempt, backoff, dead, syn_retries))| {
+            let (rto, user_timeout) = spans;
             Input::Retransmit(Retransmit {
                 at,
                 key,
@@ -202,23 +203,32 @@ fn retransmit() -> impl Strategy<Value = Input> {
                 backoff,
                 rto,
                 dead,
+                user_timeout,
+                syn_retries,
             })
         },
     )
 }
 
 fn synack_retransmit() -> impl Strategy<Value = Input> {
-    (at(), key(), any::<(u8, bool, bool)>()).prop_map(
-        |(at, key, (attempt, acked, defer_accept))| {
-            Input::SynackRetransmit(SynackRetransmit {
-                at,
-                key,
-                attempt,
-                acked,
-                defer_accept,
-            })
-        },
+    (
+        at(),
+        key(),
+        any::<(u8, bool, bool, Option<u8>, Option<u8>)>(),
     )
+        .prop_map(
+            |(at, key, (attempt, acked, defer_accept, timeouts, retries))| {
+                Input::SynackRetransmit(SynackRetransmit {
+                    at,
+                    key,
+                    attempt,
+                    acked,
+                    defer_accept,
+                    timeouts,
+                    retries,
+                })
+            },
+        )
 }
 
 fn reset() -> impl Strategy<Value = Input> {
@@ -303,11 +313,12 @@ fn inspection() -> impl Strategy<Value = Input> {
         of(scan),
         of(sock()),
         vec(thread(), 0..4),
+        of(sending()),
     );
     (at(), key(), state(), numbers, bits, seen).prop_map(|(at, key, state, numbers, bits, seen)| {
         let (unread, unacked, bytes_acked, file_refs, shutdown) = numbers;
         let (has_socket, dead, special_reader) = bits;
-        let (waiters, idle, holders, listener, threads) = seen;
+        let (waiters, idle, holders, listener, threads, sending) = seen;
         Input::Inspection(Inspection {
             at,
             key,
@@ -325,7 +336,27 @@ fn inspection() -> impl Strategy<Value = Input> {
             holders,
             listener,
             threads,
+            sending,
         })
+    })
+}
+
+fn sending() -> impl Strategy<Value = Sending> {
+    let numbers = any::<(u32, u32, u8, u8, u8, bool, Option<u8>)>();
+    (numbers, span(), span(), span()).prop_map(|(numbers, user_timeout, time, interval)| {
+        let (window, unsent, retransmits, backoff, probes_out, keepalive, probes) = numbers;
+        Sending {
+            window,
+            unsent,
+            retransmits,
+            backoff,
+            probes_out,
+            user_timeout,
+            keepalive,
+            keepalive_time: time,
+            keepalive_interval: interval,
+            keepalive_probes: probes,
+        }
     })
 }
 
@@ -366,7 +397,7 @@ fn counters() -> impl Strategy<Value = Input> {
 }
 
 fn netns() -> impl Strategy<Value = Input> {
-    (at(), any::<(u32, [Option<u32>; 16])>()).prop_map(|(at, (netns, n))| {
+    (at(), any::<(u32, [Option<u32>; 20])>()).prop_map(|(at, (netns, n))| {
         Input::Netns(NetnsFacts {
             at,
             netns: NetnsId(netns),
@@ -386,6 +417,10 @@ fn netns() -> impl Strategy<Value = Input> {
             local_port_first: n[13],
             local_port_last: n[14],
             local_ports_reserved: n[15],
+            tcp_syn_linear_timeouts: n[16],
+            tcp_keepalive_time: n[17],
+            tcp_keepalive_intvl: n[18],
+            tcp_keepalive_probes: n[19],
         })
     })
 }
@@ -516,6 +551,7 @@ fn annotation() -> impl Strategy<Value = Annotation> {
         in_state,
         closer,
         process,
+        ..Annotation::default()
     })
 }
 

@@ -133,9 +133,8 @@ fn waiters() -> Waiters {
 pub(super) fn inputs() -> Vec<(Input, Annotation)> {
     let plain = Annotation::default;
     let owned = |provenance| Annotation {
-        in_state: None,
-        closer: None,
         process: Some(owner(provenance)),
+        ..Annotation::default()
     };
     let holder = Holder {
         pid: Pid(812),
@@ -163,6 +162,10 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
                 local_port_first: Some(32_768),
                 local_port_last: Some(60_999),
                 local_ports_reserved: Some(3),
+                tcp_syn_linear_timeouts: Some(4),
+                tcp_keepalive_time: Some(7200),
+                tcp_keepalive_intvl: Some(75),
+                tcp_keepalive_probes: Some(9),
             }),
             plain(),
         ),
@@ -270,6 +273,7 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
                 in_state: Some(Duration::from_millis(7)),
                 closer: Some(Closer::PeerFin),
                 process: Some(owner(Provenance::Accept)),
+                ..Annotation::default()
             },
         ),
         (
@@ -298,6 +302,7 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
                     state: 'T',
                     wait_channel: Some("do_signal_stop".into()),
                 }],
+                sending: Some(sending()),
             }),
             owned(Provenance::Accept),
         ),
@@ -333,6 +338,7 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
                     signal: Some(11),
                 }),
                 process: Some(owner(Provenance::Accept)),
+                ..Annotation::default()
             },
         ),
         (
@@ -347,6 +353,8 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
                 backoff: 1,
                 rto: Some(Duration::from_millis(200)),
                 dead: true,
+                user_timeout: Some(Duration::from_secs(30)),
+                syn_retries: Some(3),
             }),
             owned(Provenance::Accept),
         ),
@@ -360,6 +368,8 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
                 attempt: 1,
                 acked: true,
                 defer_accept: false,
+                timeouts: Some(0),
+                retries: Some(2),
             }),
             owned(Provenance::Listen),
         ),
@@ -569,7 +579,7 @@ fn evidence() -> Vec<Evidence> {
             attempt: 3,
             backoff: 3,
             next_timeout: Some(Duration::from_millis(1600)),
-            limit: Some(("tcp_orphan_retries", 8)),
+            patience: patience(),
             orphan: true,
             outcomes: FinOutcomes {
                 waiting: 1,
@@ -578,6 +588,55 @@ fn evidence() -> Vec<Evidence> {
                 timed_out: 4,
             },
             data_retransmits: 5,
+            lost: "our FIN",
+        }),
+        Evidence::SynRetransmit(SynRetransmitEvidence {
+            state: Some(TcpState::SynSent),
+            repeated: repeated(),
+            lost: "our SYN",
+        }),
+        Evidence::SynackRetransmit(SynackRetransmitEvidence {
+            listener: listening(),
+            repeated: repeated(),
+            repeated_syns: Some(1),
+            depth: Some(129),
+            queue_limit: Some(128),
+            lost: "our SYN-ACK",
+        }),
+        Evidence::DeadPeer(DeadPeerEvidence {
+            state: Some(TcpState::Established),
+            repeated: repeated(),
+            by_keepalive: 1,
+            idle: 2,
+            longest_idle: Some(Duration::from_secs(7200)),
+            keepalive: Some(false),
+            detection: Some(Detection {
+                time: Duration::from_secs(7200),
+                interval: Duration::from_secs(75),
+                probes: 9,
+                per_socket: false,
+                total: Duration::from_secs(7875),
+            }),
+        }),
+        Evidence::ClosingStuck(ClosingStuckEvidence {
+            state: Some(TcpState::FinWait1),
+            oldest_age: Duration::from_secs(61),
+            age_is_lower_bound: true,
+            window: Some(0),
+            unsent: Some(2),
+            unacked: Some(3),
+            probes_out: Some(4),
+            backoff: Some(5),
+            data_retransmits: 6,
+            orphan: true,
+            patience: patience(),
+        }),
+        Evidence::BacklogTruncated(BacklogTruncatedEvidence {
+            listener: listening(),
+            depth: 100,
+            limit: 128,
+            somaxconn: 128,
+            inference: "the limit equals net.core.somaxconn",
         }),
         Evidence::TimeWait(TimeWaitEvidence {
             closes_first: Side::Server,
@@ -636,6 +695,46 @@ fn spread() -> Spread {
         p10: 1,
         median: 2,
         p90: 3,
+    }
+}
+
+fn patience() -> Patience {
+    Patience {
+        limit: Some(("tcp_orphan_retries", 8)),
+        linear: Some(4),
+        user_timeout: Some(Duration::from_secs(30)),
+        gives_up_after: Some(Duration::from_millis(102_200)),
+    }
+}
+
+fn repeated() -> Repeated {
+    Repeated {
+        attempt: 3,
+        next_timeout: Some(Duration::from_secs(8)),
+        patience: patience(),
+        outcomes: AttemptOutcomes {
+            waiting: 1,
+            answered: 2,
+            reset: 3,
+            timed_out: 4,
+            abandoned: 5,
+        },
+        inference: Some("facts were lost meanwhile"),
+    }
+}
+
+fn sending() -> Sending {
+    Sending {
+        window: 65_536,
+        unsent: 1,
+        retransmits: 2,
+        backoff: 3,
+        probes_out: 4,
+        user_timeout: Some(Duration::from_secs(30)),
+        keepalive: true,
+        keepalive_time: Some(Duration::from_secs(600)),
+        keepalive_interval: Some(Duration::from_secs(10)),
+        keepalive_probes: Some(5),
     }
 }
 

@@ -123,6 +123,9 @@ fn facts(socket: &Socket, scene: Scene<'_>) -> Vec<(&'static str, String)> {
         let text = "in use: the peer has closed its side, the application still sends; no leak";
         facts.push(("half-close", text.to_owned()));
     }
+    for tag in socket.tags().iter() {
+        facts.push(("note", tag.description().to_owned()));
+    }
     if let Some(queue) = socket.accept_queue {
         facts.push(("accept queue", gauge(Some(queue), GAUGE, theme).0));
     }

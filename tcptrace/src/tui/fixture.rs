@@ -47,6 +47,7 @@ pub(super) fn connection() -> Socket {
         accepted: true,
         closer: None,
         ends: tcptrace_core::world::Ends::default(),
+        special: tcptrace_core::world::Tags::default(),
         retransmits: 0,
         unread: None,
         accept_queue: None,
@@ -231,6 +232,8 @@ impl Story {
             backoff: attempt - 1,
             rto: Some(Duration::from_millis(200 << (attempt - 1))),
             dead: true,
+            user_timeout: None,
+            syn_retries: None,
         }));
     }
 
@@ -277,6 +280,7 @@ impl Story {
             }),
             listener: Some(SockId(listener)),
             threads: Vec::new(),
+            sending: None,
         }
     }
 }

@@ -16,6 +16,7 @@ mod look_alikes;
 mod owners;
 mod pool;
 mod sockmap;
+mod unanswered;
 
 use std::io::{self, Read};
 use std::net::SocketAddr;
@@ -207,6 +208,31 @@ enum Mistake {
         #[arg(long)]
         log: std::path::PathBuf,
     },
+    /// Connects and does not wait for the outcome
+    Knock {
+        /// The server
+        #[arg(long)]
+        connect: SocketAddr,
+        /// How many
+        #[arg(long, default_value_t = 2)]
+        connections: usize,
+    },
+    /// A correct server, for a lab that cuts the cable
+    Serve {
+        #[command(flatten)]
+        listen: Listen,
+        /// What it does with each connection
+        #[arg(long, value_enum)]
+        mode: unanswered::Serving,
+    },
+    /// No mistake: holds connections back until the client has sent something (TCP_DEFER_ACCEPT)
+    DeferAccept {
+        #[command(flatten)]
+        listen: Listen,
+        /// For how long
+        #[arg(long = "for", default_value_t = 3)]
+        wait_seconds: libc::c_int,
+    },
     /// Saturates the host with short connections, and prints how many it made in what time
     Load(load::Load),
 }
@@ -270,6 +296,15 @@ fn main() -> Result<()> {
             processes,
             log,
         } => owners::short_lived(connect, processes, &log)?,
+        Mistake::Knock {
+            connect,
+            connections,
+        } => unanswered::knock(connect, connections)?,
+        Mistake::Serve { listen, mode } => unanswered::serve(listen, mode)?,
+        Mistake::DeferAccept {
+            listen,
+            wait_seconds,
+        } => unanswered::defer_accept(listen, wait_seconds)?,
         Mistake::Load(load) => return load.run(),
     }
     wait_for_end_of_input();

@@ -171,6 +171,7 @@ fn peek(key: RawKey, at: MonoNs, state: TcpState) -> RawPeek {
         queue: QueueLevel::default(),
         syn_depth: 0,
         drops: 0,
+        sending: None,
     }
 }
 

@@ -71,12 +71,16 @@ socket_line!(RetransmitLine {
     backoff: u8,
     rto_ns: Option<u64>,
     dead: bool,
+    user_timeout_ns: Option<u64>,
+    syn_retries: Option<u8>,
 });
 
 socket_line!(SynackRetransmitLine {
     attempt: u8,
     acked: bool,
     defer_accept: bool,
+    timeouts: Option<u8>,
+    retries: Option<u8>,
 });
 
 socket_line!(ResetLine {
@@ -244,6 +248,8 @@ impl From<RetransmitLine> for Input {
             backoff: line.backoff,
             rto: line.rto_ns.map(Duration::from_nanos),
             dead: line.dead,
+            user_timeout: line.user_timeout_ns.map(Duration::from_nanos),
+            syn_retries: line.syn_retries,
         })
     }
 }
@@ -256,6 +262,8 @@ impl From<SynackRetransmitLine> for Input {
             attempt: line.attempt,
             acked: line.acked,
             defer_accept: line.defer_accept,
+            timeouts: line.timeouts,
+            retries: line.retries,
         })
     }
 }

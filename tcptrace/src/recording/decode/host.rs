@@ -144,6 +144,10 @@ struct Sysctls {
     local_port_first: Option<u32>,
     local_port_last: Option<u32>,
     local_ports_reserved: Option<u32>,
+    tcp_syn_linear_timeouts: Option<u32>,
+    tcp_keepalive_time: Option<u32>,
+    tcp_keepalive_intvl: Option<u32>,
+    tcp_keepalive_probes: Option<u32>,
 }
 
 impl From<NetnsLine> for Input {
@@ -168,6 +172,10 @@ impl From<NetnsLine> for Input {
             local_port_first: sysctls.local_port_first,
             local_port_last: sysctls.local_port_last,
             local_ports_reserved: sysctls.local_ports_reserved,
+            tcp_syn_linear_timeouts: sysctls.tcp_syn_linear_timeouts,
+            tcp_keepalive_time: sysctls.tcp_keepalive_time,
+            tcp_keepalive_intvl: sysctls.tcp_keepalive_intvl,
+            tcp_keepalive_probes: sysctls.tcp_keepalive_probes,
         })
     }
 }

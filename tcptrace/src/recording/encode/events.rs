@@ -105,6 +105,8 @@ pub(super) fn retransmit(line: &mut Object<'_>, retransmit: &Retransmit) {
         backoff,
         rto,
         dead,
+        user_timeout,
+        syn_retries,
     } = retransmit;
     line.words("flags", &[("SYN", *syn), ("FIN", *fin)]);
     line.word("state", state.name());
@@ -120,6 +122,8 @@ pub(super) fn retransmit(line: &mut Object<'_>, retransmit: &Retransmit) {
     line.number("backoff", *backoff);
     line.span("rto_ns", *rto);
     line.flag("dead", *dead);
+    line.span("user_timeout_ns", *user_timeout);
+    line.known("syn_retries", *syn_retries);
 }
 
 pub(super) fn synack_retransmit(line: &mut Object<'_>, retransmit: &SynackRetransmit) {
@@ -129,10 +133,14 @@ pub(super) fn synack_retransmit(line: &mut Object<'_>, retransmit: &SynackRetran
         attempt,
         acked,
         defer_accept,
+        timeouts,
+        retries,
     } = retransmit;
     line.number("attempt", *attempt);
     line.flag("acked", *acked);
     line.flag("defer_accept", *defer_accept);
+    line.known("timeouts", *timeouts);
+    line.known("retries", *retries);
 }
 
 pub(super) fn reset(line: &mut Object<'_>, reset: &Reset) {

@@ -80,6 +80,10 @@ pub(super) fn netns_facts(line: &mut Object<'_>, facts: &NetnsFacts) {
         local_port_first,
         local_port_last,
         local_ports_reserved,
+        tcp_syn_linear_timeouts,
+        tcp_keepalive_time,
+        tcp_keepalive_intvl,
+        tcp_keepalive_probes,
     } = facts;
     line.number("netns", netns.0);
     line.object("sysctls", |sysctls| {
@@ -99,6 +103,10 @@ pub(super) fn netns_facts(line: &mut Object<'_>, facts: &NetnsFacts) {
         sysctls.known("local_port_first", *local_port_first);
         sysctls.known("local_port_last", *local_port_last);
         sysctls.known("local_ports_reserved", *local_ports_reserved);
+        sysctls.known("tcp_syn_linear_timeouts", *tcp_syn_linear_timeouts);
+        sysctls.known("tcp_keepalive_time", *tcp_keepalive_time);
+        sysctls.known("tcp_keepalive_intvl", *tcp_keepalive_intvl);
+        sysctls.known("tcp_keepalive_probes", *tcp_keepalive_probes);
     });
 }
 
