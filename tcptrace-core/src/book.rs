@@ -264,6 +264,12 @@ impl Book {
             (Kind::CloseWaitLeak, Some(Cause::NeverAccepted)) => among(&|other, _| {
                 other.kind == Kind::AcceptQueueOverflow && other.service == subject.service
             }),
+            (Kind::SynackRetransmit, Some(Cause::AcceptQueueFull)) => among(&|other, _| {
+                other.kind == Kind::AcceptQueueOverflow && other.service == subject.service
+            }),
+            (Kind::SynackRetransmit, Some(Cause::NoFinalAck)) => among(&|other, _| {
+                other.kind == Kind::SynQueueOverflow && other.service == subject.service
+            }),
             _ => None,
         }
     }

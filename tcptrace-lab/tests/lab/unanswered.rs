@@ -2,8 +2,8 @@
 //! side's ingress, so that the sender cannot know; beside each, what looks alike and is none.
 
 use std::io::{Read, Write};
-use std::time::Duration;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tcptrace_lab::agent::Agent;
