@@ -8,7 +8,7 @@
 //! than that are settled without waiting for a tick, which bounds the queue.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::book::{Book, Subject};
@@ -40,6 +40,7 @@ mod syn_queue_overflow;
 mod syn_retransmit;
 mod synack_retransmit;
 mod time_wait_pileup;
+mod timers;
 mod unanswered;
 
 use close_wait_leak::CloseWaitLeak;
@@ -47,6 +48,7 @@ use closing::Closing;
 use drops::Drops;
 use fin_retransmit::{Ending, FinRetransmit, Seen};
 use fin_wait2_stuck::HalfFact;
+use timers::{Timers, Wishes};
 use unanswered::Unanswered;
 
 /// Records of two CPUs reach the ring out of order by microseconds, a tick is late by 50 ms; a
@@ -114,23 +116,6 @@ pub(crate) struct Bench<'a> {
     pub(crate) wishes: &'a mut Wishes,
 }
 
-/// Appointments, the earliest first.
-#[derive(Debug, Default)]
-pub(crate) struct Timers(BinaryHeap<Reverse<(MonoNs, Timer)>>);
-
-impl Timers {
-    pub(crate) fn set(&mut self, at: MonoNs, timer: Timer) {
-        self.0.push(Reverse((at, timer)));
-    }
-}
-
-/// What the rules would like to know, in the order of asking.
-#[derive(Debug, Default)]
-pub(crate) struct Wishes {
-    pub(crate) others: BTreeSet<Request>,
-    pub(crate) evicted: u64,
-}
-
 /// All rules and their common clock.
 #[derive(Debug, Default)]
 pub(crate) struct Rules {
@@ -177,13 +162,13 @@ impl Rules {
     ) {
         self.closing
             .saw(input, world, &mut self.waiting, &mut self.timers);
+        let (timers, waiting) = (&mut self.timers, &mut self.waiting);
+        self.unanswered.saw(input, world, settings, timers, waiting);
         match input {
             Input::Transition(x) => {
                 self.close_wait.saw_transition(x, &mut self.waiting);
                 self.fin.saw_transition(x, &mut self.waiting);
                 self.drops.saw_transition(x, world);
-                self.unanswered
-                    .saw_transition(x, world, settings, &mut self.waiting);
                 self.settle_behind(x.at, world, settings);
             }
             Input::Accept(x) => {
@@ -208,12 +193,10 @@ impl Rules {
                 } else if x.state == TcpState::CloseWait {
                     self.waiting.push((x.at, Fact::Sent(x.key.sock)));
                 }
-                self.unanswered.saw_retransmit(x, world, &mut self.waiting);
                 self.settle_behind(x.at, world, settings);
             }
             Input::SynackRetransmit(x) => {
                 self.drops.saw_synack(x);
-                self.unanswered.saw_synack(x, world, &mut self.waiting);
                 self.waiting.push((x.at, Fact::Synack(Box::new(*x))));
                 self.settle_behind(x.at, world, settings);
             }
@@ -228,20 +211,9 @@ impl Rules {
                 }
                 self.fin.saw_destroy(x, &mut self.waiting);
                 self.drops.saw_destroy(x);
-                self.unanswered.saw_destroy(x, &mut self.waiting);
             }
-            Input::Socket(x) => {
-                self.close_wait.saw_row(x, world, &mut self.timers);
-                let (timers, waiting) = (&mut self.timers, &mut self.waiting);
-                self.unanswered.saw_row(x, world, settings, timers, waiting);
-            }
-            Input::Carried(x) => {
-                let row = x.row();
-                self.close_wait.saw_row(&row, world, &mut self.timers);
-                let (timers, waiting) = (&mut self.timers, &mut self.waiting);
-                self.unanswered
-                    .saw_row(&row, world, settings, timers, waiting);
-            }
+            Input::Carried(x) => self.close_wait.saw_row(&x.row(), world, &mut self.timers),
+            Input::Socket(x) => self.close_wait.saw_row(x, world, &mut self.timers),
             Input::Snapshot(x) => {
                 if let SnapshotPhase::End { complete: true } = x.phase {
                     self.close_wait.saw_snapshot(x, world, &mut self.waiting);
@@ -251,7 +223,6 @@ impl Rules {
                 }
             }
             Input::Inspection(x) => {
-                self.unanswered.saw_inspection(x, &mut self.waiting);
                 self.close_wait
                     .saw_inspection(x, world, settings, &mut self.timers);
                 if self.close_wait.suspects(x.key.sock) {
@@ -262,7 +233,6 @@ impl Rules {
             }
             Input::Listener(x) => {
                 self.drops.saw_sample(x);
-                Unanswered::saw_sample(x, world, settings, &mut self.waiting);
                 let last_accept = world.socket(x.key.sock).and_then(|s| s.last_accept);
                 self.waiting
                     .push((x.at, Fact::Sample(Box::new(x.clone()), last_accept)));

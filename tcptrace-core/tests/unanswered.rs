@@ -126,6 +126,20 @@ fn a_client_that_repeats_its_syn_did_not_get_our_answer() {
 }
 
 #[test]
+fn a_repetition_before_its_time_answers_a_syn() {
+    let (_, played) = check(
+        &format!(
+            "{SERVER} 1s synack l attempt=1 timeouts=0; 1.03s synack l attempt=2 timeouts=1; 2s tick"
+        ),
+        &["1.03s f1 open synack_retransmit/no_final_ack info exact web#7 port 80 x1"],
+    );
+    let Evidence::SynackRetransmit(evidence) = &played.news[0].evidence else {
+        panic!("wrong evidence");
+    };
+    assert_eq!(evidence.repeated_syns, Some(1));
+}
+
+#[test]
 fn a_full_accept_queue_is_told_apart_from_a_deferred_accept() {
     let (engine, _) = check(
         &format!(

@@ -44,6 +44,9 @@ impl Book {
             | (Kind::ResetBurst, Some(Cause::ListenOverflow)) => {
                 self.largest(|other| other.kind == Kind::AcceptQueueOverflow && here(other))
             }
+            (Kind::SynackRetransmit, Some(Cause::NoFinalAck)) => {
+                self.largest(|other| other.kind == Kind::SynQueueOverflow && here(other))
+            }
             (Kind::PortExhaustion, _) => {
                 self.largest(|other| other.kind == Kind::TimeWaitPileup && here(other))
             }

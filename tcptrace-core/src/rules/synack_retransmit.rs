@@ -5,6 +5,7 @@
 //! a fired timer counts as a timeout (`num_timeout`). When there are more repetitions than timeouts,
 //! the others answered SYNs that the client repeated: our SYN-ACK does not reach it. When there are
 //! not, the client is content, or was never there: its final ACK is lost, or the source is forged.
+//! The last repetition is not among them yet; that it comes before its timer could have fired tells.
 //! How a half-open connection ends without becoming one is not reported by any event.
 
 use std::time::Duration;
@@ -51,6 +52,12 @@ pub(crate) fn repetition(x: &SynackRetransmit, world: &World) -> Repetition {
         repeated_syns: timeouts.map(|timeouts| before.saturating_sub(timeouts)),
         inference,
     }
+}
+
+/// Whether a repetition came too soon after the one before to be the timer's: it answers a SYN. Both
+/// arm the timer anew, for half of what `next` will be.
+pub(crate) fn is_early(x: &Repetition, after: Duration) -> bool {
+    x.next.is_some_and(|next| after < next / 2 - next / 20)
 }
 
 /// When the next repetition should have come, if the half-open connection still were.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::book::Subject;
 use crate::finding::Kind;
 use crate::input::{
-    Destroy, Inspection, ListenerSample, Retransmit, SocketRow, SynackRetransmit, Transition,
+    Destroy, Input, Inspection, Retransmit, SocketRow, SynackRetransmit, Transition,
 };
 use crate::request::Request;
 use crate::rules::backlog_truncated::{self, BacklogTruncated, Crowded};
@@ -20,8 +20,10 @@ use crate::units::{MonoNs, NetnsId, Port, SockId};
 use crate::world::World;
 
 mod attempts;
+mod cohort;
 
-pub(crate) use attempts::{Attempts, Case, Cohort, Ending, Repetition};
+pub(crate) use attempts::Attempts;
+pub(crate) use cohort::{Case, Cohort, Ending, Repetition};
 
 /// Half-open connections whose completion is waited for, as facts arrive.
 const HALF_OPEN: usize = 65_536;
@@ -92,7 +94,32 @@ fn wait(waiting: &mut Waiting, at: MonoNs, fact: Fact) {
 impl Unanswered {
     // Facts as they arrive: what the world knows now belongs to them.
 
-    pub(crate) fn saw_transition(
+    pub(crate) fn saw(
+        &mut self,
+        input: &Input,
+        world: &World,
+        settings: &Settings,
+        timers: &mut Timers,
+        waiting: &mut Waiting,
+    ) {
+        match input {
+            Input::Transition(x) => self.saw_transition(x, world, settings, waiting),
+            Input::Retransmit(x) => self.saw_retransmit(x, world, waiting),
+            Input::SynackRetransmit(x) => self.saw_synack(x, world, waiting),
+            Input::Destroy(x) => self.saw_destroy(x, waiting),
+            Input::Socket(x) => self.saw_row(x, world, settings, timers, waiting),
+            Input::Carried(x) => self.saw_row(&x.row(), world, settings, timers, waiting),
+            Input::Inspection(x) => self.saw_inspection(x, waiting),
+            Input::Listener(x) => {
+                if let Some(crowded) = backlog_truncated::crowded(x, world, settings) {
+                    wait(waiting, x.at, Fact::Crowded(Box::new(crowded)));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn saw_transition(
         &mut self,
         x: &Transition,
         world: &World,
@@ -148,7 +175,7 @@ impl Unanswered {
         self.closing.saw_transition(x, world, settings, waiting);
     }
 
-    pub(crate) fn saw_retransmit(&mut self, x: &Retransmit, world: &World, waiting: &mut Waiting) {
+    fn saw_retransmit(&mut self, x: &Retransmit, world: &World, waiting: &mut Waiting) {
         if let Some(repetition) = syn_retransmit::repetition(x, world) {
             self.connecting.insert(x.key.sock);
             let fact = Fact::Repeated(Kind::SynRetransmit, Box::new(repetition));
@@ -165,12 +192,7 @@ impl Unanswered {
         }
     }
 
-    pub(crate) fn saw_synack(
-        &mut self,
-        x: &SynackRetransmit,
-        world: &World,
-        waiting: &mut Waiting,
-    ) {
+    fn saw_synack(&mut self, x: &SynackRetransmit, world: &World, waiting: &mut Waiting) {
         let repetition = synack_retransmit::repetition(x, world);
         let place = (x.key.netns, x.key.local.port, x.key.peer);
         self.half_open.insert(place, repetition.case);
@@ -184,7 +206,7 @@ impl Unanswered {
         );
     }
 
-    pub(crate) fn saw_destroy(&mut self, x: &Destroy, waiting: &mut Waiting) {
+    fn saw_destroy(&mut self, x: &Destroy, waiting: &mut Waiting) {
         // Its last transition was lost.
         let sock = x.key.sock;
         for (followed, kind) in [
@@ -204,7 +226,7 @@ impl Unanswered {
         }
     }
 
-    pub(crate) fn saw_row(
+    fn saw_row(
         &mut self,
         x: &SocketRow,
         world: &World,
@@ -223,24 +245,13 @@ impl Unanswered {
         }
     }
 
-    pub(crate) fn saw_inspection(&mut self, x: &Inspection, waiting: &mut Waiting) {
+    fn saw_inspection(&mut self, x: &Inspection, waiting: &mut Waiting) {
         let sock = x.key.sock;
         if x.state.awaits_fin_ack()
             || x.state == TcpState::Established
             || (!self.repeating.is_empty() && self.repeating.contains(&sock))
         {
             wait(waiting, x.at, Fact::Looked(Box::new(x.clone())));
-        }
-    }
-
-    pub(crate) fn saw_sample(
-        x: &ListenerSample,
-        world: &World,
-        settings: &Settings,
-        waiting: &mut Waiting,
-    ) {
-        if let Some(crowded) = backlog_truncated::crowded(x, world, settings) {
-            wait(waiting, x.at, Fact::Crowded(Box::new(crowded)));
         }
     }
 

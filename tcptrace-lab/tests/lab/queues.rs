@@ -151,7 +151,12 @@ fn syn_queue(cookies: u32, order: Order, counter: &str) -> Result<()> {
     thread::sleep(TO_NOTICE);
     let recording = agent.finish()?;
     let overflows = hosts.server.counters()?[counter];
-    let findings = recording.findings_on(patient.port());
+    // That the handshakes do not finish is told besides, as what the flood brings about.
+    let findings: Vec<Finding> = recording
+        .findings_on(patient.port())
+        .into_iter()
+        .filter(|finding| finding.name() != "synack_retransmit/no_final_ack")
+        .collect();
     assert_eq!(findings.len(), 1, "{findings:#?}");
     let finding = &findings[0];
     assert_eq!(finding.name(), "syn_queue_overflow/syn_flood");

@@ -5,18 +5,16 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use super::cohort::{Case, Cohort, Ending, Measure, Repetition};
 use crate::book::{Draft, Gist, Program, Subject};
 use crate::finding::{
-    AttemptOutcomes, Cause, Confidence, Evidence, Kind, Owner, Patience, Repeated, Service,
-    Severity,
+    AttemptOutcomes, Cause, Confidence, Evidence, Kind, Owner, Service, Severity,
 };
-use crate::input::{Sending, SocketKey};
+use crate::input::Sending;
 use crate::rules::per_second::PerSecond;
 use crate::rules::unanswered::Timer;
 use crate::rules::{self, Bench, dead_peer, syn_retransmit, synack_retransmit};
-use crate::settings::Settings;
-use crate::tcp::{Endpoint, TcpState};
-use crate::units::{MonoNs, Pid, SockId};
+use crate::units::MonoNs;
 
 /// Connections followed at once, per kind. Each repeats something; a host with more has one cause.
 const FOLLOWED: usize = 65_536;
@@ -28,55 +26,7 @@ const SAMPLES: usize = 8;
 const PROCESSES: usize = 8;
 
 /// After the window without news it is over.
-const QUIET: Duration = Duration::from_secs(60);
-
-/// What is followed: a socket, or a client of a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Case {
-    pub(crate) sock: SockId,
-    /// Of a half-open connection, whose socket is the listener; else nothing.
-    pub(crate) client: Endpoint,
-}
-
-impl Case {
-    pub(crate) fn of(sock: SockId) -> Self {
-        Self {
-            sock,
-            client: Endpoint::default(),
-        }
-    }
-
-    /// The socket is its own, not its listener's.
-    fn is_socket(&self) -> bool {
-        self.client == Endpoint::default()
-    }
-}
-
-/// How it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    Answered,
-    Reset,
-    TimedOut,
-    Abandoned,
-}
-
-/// One repetition, with what was known when it happened.
-#[derive(Clone, Debug)]
-pub(crate) struct Repetition {
-    pub(crate) case: Case,
-    pub(crate) key: SocketKey,
-    pub(crate) state: TcpState,
-    pub(crate) attempt: u32,
-    pub(crate) next: Option<Duration>,
-    pub(crate) patience: Patience,
-    pub(crate) owner: Option<Owner>,
-    pub(crate) service: Service,
-    pub(crate) cause: Option<Cause>,
-    /// Of a SYN-ACK: how many repetitions answered a repeated SYN.
-    pub(crate) repeated_syns: Option<u32>,
-    pub(crate) inference: Option<&'static str>,
-}
+pub(super) const QUIET: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 struct Waiting {
@@ -84,83 +34,6 @@ struct Waiting {
     last: MonoNs,
     repetition: Repetition,
     subject: Option<Subject>,
-}
-
-/// The connections of one finding.
-#[derive(Debug)]
-pub(crate) struct Cohort {
-    since: MonoNs,
-    waiting: BTreeSet<Case>,
-    samples: BTreeMap<Case, SocketKey>,
-    by_process: BTreeMap<Pid, (Owner, u64)>,
-    count: u64,
-    outcomes: AttemptOutcomes,
-    /// When connections qualified, over the last window.
-    recent: VecDeque<MonoNs>,
-    pub(crate) worst: Option<Repetition>,
-    warned: bool,
-    active: MonoNs,
-    next_review: MonoNs,
-    /// Of dead peers: timed out with nothing in flight.
-    pub(crate) by_keepalive: u64,
-    /// Of dead peers: silent ones without keepalive, and since when.
-    pub(crate) idle: BTreeMap<Case, MonoNs>,
-    /// What a look told of the settings of one of them.
-    pub(crate) sending: Option<Sending>,
-}
-
-impl Cohort {
-    /// The part of the proof that all kinds share.
-    pub(crate) fn repeated(&self, bench: &Bench<'_>) -> Repeated {
-        let worst = self.worst.as_ref();
-        let lost = bench.world.lost_between(self.since, bench.at);
-        Repeated {
-            attempt: worst.map_or(0, |w| w.attempt),
-            next_timeout: worst.and_then(|w| w.next),
-            patience: worst.map_or(Patience::default(), |w| w.patience),
-            outcomes: self.outcomes,
-            inference: worst
-                .and_then(|w| w.inference)
-                .or(lost.then_some("facts were lost meanwhile: answers may have gone unseen")),
-        }
-    }
-}
-
-/// What makes one kind tell.
-#[derive(Clone, Copy)]
-struct Measure {
-    info_attempt: u64,
-    /// Connections and share of all in the window; a kind that has none warns by other means.
-    warning: Option<(u64, u64)>,
-    window: Duration,
-}
-
-impl Measure {
-    fn of(kind: Kind, settings: &Settings) -> Self {
-        match kind {
-            Kind::SynRetransmit => {
-                let s = &settings.syn_retransmit;
-                Self {
-                    info_attempt: s.info_attempt,
-                    warning: Some((s.warning_count, s.warning_percent)),
-                    window: s.window,
-                }
-            }
-            Kind::SynackRetransmit => {
-                let s = &settings.synack_retransmit;
-                Self {
-                    info_attempt: s.info_attempt,
-                    warning: Some((s.warning_count, s.warning_percent)),
-                    window: s.window,
-                }
-            }
-            _ => Self {
-                info_attempt: settings.dead_peer.info_attempt,
-                warning: None,
-                window: QUIET,
-            },
-        }
-    }
 }
 
 /// Everything of one kind.
@@ -210,8 +83,12 @@ impl Attempts {
         subject
     }
 
-    pub(crate) fn repeated(&mut self, x: Repetition, bench: &mut Bench<'_>) {
+    pub(crate) fn repeated(&mut self, mut x: Repetition, bench: &mut Bench<'_>) {
         let case = x.case;
+        if let (Some(syns), Some(waiting)) = (x.repeated_syns, self.cases.get(&case)) {
+            let early = synack_retransmit::is_early(&x, bench.at.since(waiting.last));
+            x.repeated_syns = Some(syns + u32::from(early));
+        }
         // Another cause is another finding: the one before has come to its end.
         let moved = self.cases.get(&case).is_some_and(|waiting| {
             waiting.repetition.cause != x.cause && waiting.subject.is_some()
