@@ -9,12 +9,14 @@
 //! after a panic; no packet leaves the host; every wait ends.
 
 pub mod agent;
+pub mod captures;
 pub mod client;
 pub mod demo;
 pub mod netns;
 pub mod patient;
 pub mod recording;
 pub mod sockets;
+pub mod terminal;
 
 use std::env;
 use std::path::PathBuf;
