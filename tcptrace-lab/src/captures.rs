@@ -4,8 +4,8 @@
 //! A picture stands in a document behind `<!-- capture: NAME -->`, in a fence; runs of empty lines
 //! are left out of it.
 
-use std::io::Write as _;
-use std::net::{SocketAddr, TcpStream};
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -143,6 +143,9 @@ fn trade(netns: &Netns, shop: SocketAddr, long: Duration) -> Result<()> {
         while Instant::now() < until {
             let mut client = TcpStream::connect_timeout(&shop, PATIENCE)?;
             client.write_all(b"please")?;
+            client.shutdown(Shutdown::Write)?;
+            // To its end, so that nothing is left unread when it closes.
+            client.read_to_end(&mut Vec::new())?;
             thread::sleep(PACE);
         }
         Ok(())

@@ -150,7 +150,7 @@ fn made(directory: &Path, passes: impl Fn(&str) -> bool) -> Result<std::path::Pa
 fn the_terminal_is_given_back_and_taken_again() -> Result<()> {
     let netns = Netns::new()?;
     let terminal = Terminal::open("PS1='shell: ' sh -i", 100, 30)?;
-    terminal.await_screen("a shell", PATIENCE, |screen| screen.contains("shell: "))?;
+    terminal.await_screen("a shell", PATIENCE, |screen| screen.contains("shell:"))?;
     terminal.press(&[&live(&netns, "")?, "Enter"])?;
     let drawn = |screen: &str| screen.contains("[1 Overview]");
     terminal.await_screen("the overview", PATIENCE, drawn)?;
@@ -169,8 +169,12 @@ fn the_terminal_is_given_back_and_taken_again() -> Result<()> {
     // A signal ends it, and leaves the terminal as it was.
     terminal.press(&["C-z"])?;
     terminal.await_screen("the shell", PATIENCE, |screen| !drawn(screen))?;
-    terminal.press(&["kill %1; fg", "Enter"])?;
-    terminal.press(&["echo ended; stty -a", "Enter"])?;
+    terminal.press(&["clear; kill %1; fg", "Enter"])?;
+    terminal.await_screen("its end", PATIENCE, |screen| {
+        let last = screen.trim_end().lines().last();
+        last.is_some_and(|line| line.trim() == "shell:") && !drawn(screen)
+    })?;
+    terminal.press(&["stty -a", "Enter"])?;
     terminal.await_screen("a sound terminal", PATIENCE, |screen| {
         screen.contains(" icanon") && screen.contains(" echo ")
     })?;
