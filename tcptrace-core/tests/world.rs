@@ -180,3 +180,22 @@ fn processes_stay_after_their_exit() {
         assert_eq!(&*process.info.name, "web");
     });
 }
+
+#[test]
+fn edges_are_counted_as_the_protocol_draws_them() {
+    let life =
+        "1ms child a port=80; 2ms accept a pid=7; 3ms fin a; 4ms close a pid=7; 5ms closed a";
+    world(&format!("{LISTEN} {life}"), |w| {
+        let edges = &w.totals().edges;
+        for (from, to) in [
+            (TcpState::Listen, TcpState::SynRecv),
+            (TcpState::SynRecv, TcpState::Established),
+            (TcpState::Established, TcpState::CloseWait),
+        ] {
+            assert_eq!(edges.count(from, to), 1, "{from} to {to}");
+        }
+        let events: Vec<_> = w.events().map(|event| event.number).collect();
+        assert!(events.len() >= 4 && events.is_sorted());
+        assert_eq!(w.process(Pid(7)).unwrap().closes.total(), 1);
+    });
+}

@@ -48,24 +48,13 @@ pub fn run() -> Result<()> {
     );
     let agent = agent_program()?;
     let netns = Netns::new()?;
-    let servers = SERVERS
-        .iter()
-        .map(|(name, port, mistake)| {
-            Patient::start(
-                &netns,
-                &format!("{mistake} --name {name} --listen 127.0.0.1:{port}"),
-            )
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let [_, _, stopped] = servers.as_slice() else {
-        bail!("three servers were to be started");
-    };
+    let servers = servers(&netns)?;
 
     println!("Three servers have just leaked connections, each in its own way:");
     for ((name, port, _), server) in SERVERS.iter().zip(&servers) {
         println!("  {name:<10} port {port}  pid {}", server.pid());
     }
-    leak(&netns, &servers, stopped)?;
+    let stopped = leak(&netns, &servers)?;
     println!("\nWhat ss has to say about them (`ss -tn`, the servers' side, sorted by port):\n");
     print!("{}", what_ss_says(&netns)?);
     println!(
@@ -116,8 +105,25 @@ fn what_ss_says(netns: &Netns) -> Result<String> {
     Ok(format!("{heading}\n{}\n", lines.join("\n")))
 }
 
-/// Clients connect to every server, one server is stopped, the clients close.
-fn leak(netns: &Netns, servers: &[Patient], stopped: &Patient) -> Result<()> {
+/// The three servers, started.
+pub(crate) fn servers(netns: &Netns) -> Result<Vec<Patient>> {
+    SERVERS
+        .iter()
+        .map(|(name, port, mistake)| {
+            Patient::start(
+                netns,
+                &format!("{mistake} --name {name} --listen 127.0.0.1:{port}"),
+            )
+        })
+        .collect()
+}
+
+/// Clients connect to every server, the last server is stopped, the clients close. Answers the
+/// stopped one.
+pub(crate) fn leak<'a>(netns: &Netns, servers: &'a [Patient]) -> Result<&'a Patient> {
+    let Some(stopped) = servers.last() else {
+        bail!("there is no server that could leak");
+    };
     let addresses: Vec<SocketAddr> = servers.iter().map(Patient::address).collect();
     let clients = addresses
         .iter()
@@ -130,7 +136,7 @@ fn leak(netns: &Netns, servers: &[Patient], stopped: &Patient) -> Result<()> {
     for address in addresses {
         await_count(netns, address.port(), State::CloseWait, CLIENTS)?;
     }
-    Ok(())
+    Ok(stopped)
 }
 
 /// Continues the stopped server, and ends the TUI when its time is over.

@@ -9,6 +9,7 @@
 //! after a panic; no packet leaves the host; every wait ends.
 
 pub mod agent;
+pub mod captures;
 pub mod client;
 pub mod demo;
 pub mod netns;
@@ -16,6 +17,7 @@ pub mod patient;
 pub mod recording;
 pub mod sockets;
 pub mod witness;
+pub mod terminal;
 
 use std::env;
 use std::path::PathBuf;

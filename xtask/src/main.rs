@@ -4,6 +4,7 @@
 //! product.
 
 mod build_ebpf;
+mod captures;
 mod ci;
 mod demo;
 mod install;
@@ -38,6 +39,8 @@ enum Command {
     Record(AgentArguments),
     /// Three servers leak in three ways; thirty seconds later you know which, and why
     Demo,
+    /// Make the pictures in the documents anew, from the real view in a real terminal (needs root)
+    Captures,
     /// Run every test: unit, property, tidy, and the lab on the running kernel (needs root)
     Test(test::Options),
     /// Compile the eBPF programs that the agent embeds
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Command::Live(agent) => run_agent::run("live", &agent.arguments),
         Command::Record(agent) => run_agent::run("record", &agent.arguments),
         Command::Demo => demo::run(),
+        Command::Captures => captures::run(),
         Command::Test(options) => test::run(&options),
         Command::BuildEbpf(options) => build_ebpf::run(&options),
         Command::Ci(options) => ci::run(&options),

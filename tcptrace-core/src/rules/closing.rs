@@ -78,6 +78,10 @@ impl Closing {
                 self.fin_wait2.saw_row(x, waiting);
                 None
             }
+            Input::Carried(x) => {
+                self.fin_wait2.saw_row(&x.row(), waiting);
+                None
+            }
             Input::Snapshot(x) => self.ports.saw_snapshot(x, world).then(|| of(x.at) + 1),
             Input::Inspection(x) => {
                 self.fin_wait2.saw_inspection(x, waiting);

@@ -10,6 +10,7 @@ mod closing_sides;
 mod demo;
 mod endings;
 mod openings;
+mod live;
 mod owners;
 mod queues;
 mod traps;

@@ -26,9 +26,12 @@ struct Drawing {
     strokes: &'static [(u16, u16, &'static str)],
     labels: &'static [(u16, u16, &'static str)],
     nodes: &'static [(u16, u16, TcpState)],
-    rates: &'static [(u16, u16, Side, &'static [(TcpState, TcpState)])],
+    rates: &'static [(u16, u16, Side, Edges)],
     boxed: bool,
 }
+
+/// The edges whose rates are one number.
+type Edges = &'static [(TcpState, TcpState)];
 
 /// On which side of its place a rate stands.
 #[derive(Clone, Copy)]
@@ -40,7 +43,7 @@ enum Side {
 }
 
 /// Connections that end without the handshake of four: resets, refusals, timeouts.
-const CUT_SHORT: &[(TcpState, TcpState)] = &[
+const CUT_SHORT: Edges = &[
     (SynSent, Close),
     (SynRecv, Close),
     (Established, Close),

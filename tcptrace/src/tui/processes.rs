@@ -189,7 +189,7 @@ impl Subject for Processes {
         ];
         for (column, width) in [
             (Column::Descriptors, 14),
-            (Column::Findings, 8),
+            (Column::Findings, 9),
             (Column::In(Group::Opening), 8),
             (Column::In(Group::TimeWait), 8),
         ] {

@@ -493,9 +493,19 @@ fn hostile_names_do_not_reach_the_terminal() {
     desk.facts.kernel = evil.to_owned();
     desk.facts.probes = evil.to_owned();
     desk.facts.recording = Some(evil.to_owned());
+    let mut copied = 0;
     for keys in EVERY_SCREEN {
         desk.type_text("1");
         desk.type_text(keys);
+        if let Action::Copy(text) = desk.press(KeyCode::Char('y')) {
+            copied += 1;
+            let bad = |c: char| c != '\n' && escape::is_hostile(c);
+            assert!(!text.contains(bad), "{keys:?}: {text}");
+            assert!(
+                text.contains("a\\x1b[2J\\u{202e}b") || keys.starts_with('6'),
+                "{keys:?}: {text}"
+            );
+        }
         desk.press(KeyCode::Esc);
         desk.type_text(keys);
         let buffer = desk.draw();
@@ -506,6 +516,219 @@ fn hostile_names_do_not_reach_the_terminal() {
         }
         assert!(text(&buffer).contains("a\\x1b[2J\\u{202e}b"), "{keys:?}");
     }
+    assert!(copied > 6, "{copied}");
+}
+
+#[test]
+fn a_finding_is_copied_with_cause_remedy_and_commands() {
+    let mut desk = Desk::new(fixture::incident(), PLAIN, SMALL);
+    let Action::Copy(text) = desk.press(KeyCode::Char('y')) else {
+        panic!("the marked finding is copied");
+    };
+    for piece in [
+        "close_wait_leak/never_accepted",
+        "stuck (pid 4242)",
+        "What to do",
+        "nsenter -t 4242 -n ss -tnpo state close-wait '( sport = :9000 )'",
+    ] {
+        assert!(text.contains(piece), "{piece}: {text}");
+    }
+    desk.type_text("3");
+    let Action::Copy(text) = desk.press(KeyCode::Char('y')) else {
+        panic!("the marked row is copied");
+    };
+    assert!(text.starts_with("CLOSE_WAIT  ") && text.contains("stuck 4242  127.0.0.1:9000"));
+}
+
+#[test]
+fn a_view_is_exported_as_it_is_filtered_and_sorted() {
+    let mut desk = Desk::new(fixture::incident(), PLAIN, SMALL);
+    let mut export = |keys: &str| {
+        desk.type_text(keys);
+        let Action::Export(export) = desk.press(KeyCode::Char('e')) else {
+            panic!("a list can be exported: {keys}");
+        };
+        let mut text = Vec::new();
+        export.write(&mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(lines.len(), export.len());
+        assert!(text.starts_with("{\"type\":\""), "{text}");
+        lines
+    };
+    let connections = export("3/state:close-wait\n");
+    assert_eq!(connections.len(), 3);
+    assert_eq!(connections[0]["state"], "CLOSE_WAIT");
+    assert_eq!(connections[0]["process"]["name"], "stuck");
+    assert_eq!(connections[0]["local"]["port"], 9000);
+    let listeners = export("4");
+    assert_eq!(listeners[0]["accept_queue"]["depth"], 5);
+    let processes = export("5");
+    assert_eq!(processes[0]["pid"], 812);
+    assert_eq!(processes[0]["sockets"]["LISTEN"], 2);
+    assert_eq!(processes[0]["closes"]["close"], 1);
+    let events = export("6/event:retransmit\n");
+    assert_eq!(events.len(), 5);
+    assert_eq!(events[0]["attempt"], 5);
+    let findings = export("2");
+    assert_eq!(findings[0]["cause"], "never_accepted");
+    assert!(findings[0]["unread_at_fin"].is_null());
+}
+
+#[test]
+fn every_list_is_filtered_and_sorted_alike() {
+    let mut desk = Desk::new(fixture::incident(), PLAIN, LARGE);
+    for (tab, words, rows) in [
+        ("4", "comm:stuck", 1),
+        ("5", "state:close-wait", 1),
+        ("6", "event:retransmit", 5),
+        ("6", "state:fin-wait1", 1),
+    ] {
+        desk.type_text(&format!("{tab}/{words}\n"));
+        let text = desk.text();
+        let shown = format!("  {rows}  filter {words}");
+        assert!(text.contains(&shown), "{words}: {text}");
+        desk.type_text("c");
+    }
+    // Only transitions with a process at work name it.
+    desk.type_text("6/state:fin-wait1\n");
+    assert!(desk.text().contains("ESTABLISHED → FIN_WAIT1 by nginx 812"));
+    for tab in ["4", "5", "6"] {
+        desk.type_text(tab);
+        let mut orders = std::collections::BTreeSet::new();
+        for _ in 0..12 {
+            desk.type_text("s");
+            let text = desk.text();
+            let line = text.lines().find(|line| line.contains('▲')).unwrap();
+            orders.insert(line.to_owned());
+        }
+        assert!(orders.len() >= 6, "{tab}: {orders:?}");
+    }
+}
+
+#[test]
+fn a_process_leads_to_its_sockets_and_back() {
+    let mut desk = Desk::new(fixture::incident(), PLAIN, LARGE);
+    desk.type_text("5\n\n");
+    let text = desk.text();
+    assert!(text.contains("filter pid:812"), "{text}");
+    assert!(!text.contains("stuck"));
+    desk.press(KeyCode::Esc);
+    assert!(desk.text().contains("closed connections  1 by close"));
+}
+
+#[test]
+fn the_mouse_is_off_until_asked_and_then_marks_opens_and_sorts() {
+    use crossterm::event::{MouseButton, MouseEvent, MouseEventKind};
+    let mut desk = Desk::new(fixture::incident(), PLAIN, SMALL);
+    desk.draw();
+    assert!(matches!(
+        desk.press(KeyCode::Char('m')),
+        Action::Mouse(true)
+    ));
+    let click = |desk: &mut Desk, column, row| {
+        let event = Event::Mouse(MouseEvent {
+            kind: MouseEventKind::Down(MouseButton::Left),
+            column,
+            row,
+            modifiers: KeyModifiers::NONE,
+        });
+        desk.tui.handle(event, &desk.story.engine);
+        desk.text()
+    };
+    // The tab of the connections, the title AGE, the third row, and that row again.
+    assert!(click(&mut desk, 30, 1).contains("[3 Connections"));
+    assert!(click(&mut desk, 18, 4).contains("by age"));
+    let text = click(&mut desk, 5, 7);
+    assert!(text.lines().nth(7).unwrap().starts_with('›'), "{text}");
+    assert!(click(&mut desk, 5, 7).contains("Owner"));
+    assert!(matches!(
+        desk.press(KeyCode::Char('m')),
+        Action::Mouse(false)
+    ));
+}
+
+#[test]
+fn a_replay_has_keys_of_its_own() {
+    let mut desk = Desk::new(fixture::incident(), PLAIN, SMALL);
+    desk.tui = Tui::new(PLAIN, &Filter::default(), true);
+    for (key, play) in [
+        (' ', Play::Toggle),
+        ('p', Play::Toggle),
+        ('>', Play::Seek(10)),
+        ('{', Play::Seek(-60)),
+        ('+', Play::Faster),
+        ('-', Play::Slower),
+        ('0', Play::Start),
+        ('f', Play::NextFinding),
+    ] {
+        let action = desk.press(KeyCode::Char(key));
+        assert!(
+            matches!(action, Action::Play(asked) if asked == play),
+            "{key}"
+        );
+    }
+    desk.press(KeyCode::Char('R'));
+    assert!(desk.text().contains("this is a recording already"));
+    // While a filter is typed they are letters.
+    desk.type_text("3/f0");
+    assert!(desk.text().contains("/f0"));
+}
+
+#[test]
+fn a_frame_is_due_when_something_happened_or_a_second_has_passed() {
+    let mut desk = Desk::new(fixture::incident(), PLAIN, SMALL);
+    desk.draw();
+    let is_due = |desk: &mut Desk| desk.tui.is_due(&desk.story.engine);
+    assert!(!is_due(&mut desk));
+    desk.story.tick(250);
+    assert!(!is_due(&mut desk), "nothing happened");
+    desk.story.tick(750);
+    assert!(is_due(&mut desk), "ages go on");
+    desk.draw();
+    let key = fixture::key(90, "10.0.0.1:80", "203.0.113.1:1");
+    desk.story
+        .transition(key, TcpState::Listen, TcpState::SynRecv, 0);
+    desk.story.tick(250);
+    assert!(is_due(&mut desk), "a connection came");
+}
+
+#[test]
+fn lateness_and_recordings_stand_in_the_header() {
+    let mut desk = Desk::new(fixture::incident(), PLAIN, SMALL);
+    desk.facts.late = Duration::from_millis(300);
+    assert!(!desk.text().contains("LATE"), "that is usual");
+    desk.facts.late = Duration::from_millis(3200);
+    desk.facts.recording = Some("1.2 MiB incident.ndjson".to_owned());
+    let text = desk.text();
+    let rule = text.lines().nth(2).unwrap();
+    assert!(
+        rule.contains("REC 1.2 MiB incident.ndjson ─ 3s LATE"),
+        "{rule}"
+    );
+}
+
+#[test]
+fn themes_change_colours_and_nothing_else() {
+    let mut seen = Vec::new();
+    for palette in [Palette::Dark, Palette::Light, Palette::Colorblind] {
+        let options = Options {
+            color: true,
+            ascii: false,
+            palette,
+        };
+        let mut desk = Desk::new(fixture::incident(), options, SMALL);
+        let buffer = desk.draw();
+        seen.push((text(&buffer), colours(&buffer)));
+    }
+    assert!(seen.iter().all(|(text, _)| *text == seen[0].0));
+    assert!(seen[0].1 != seen[1].1 && seen[1].1 != seen[2].1 && seen[0].1 != seen[2].1);
+    let mut desk = Desk::new(fixture::incident(), PLAIN, SMALL);
+    desk.type_text("T");
+    assert!(desk.text().contains("no colours: NO_COLOR is set"));
 }
 
 /// 100,000 connections must scroll, sort and filter without a pause that is felt. The bound is
@@ -529,7 +752,7 @@ fn a_hundred_thousand_connections_do_not_stop_the_view() {
     let mut desk = Desk::new(story, PLAIN, LARGE);
     desk.type_text("3");
     let mut slowest = (std::time::Duration::ZERO, ' ');
-    for key in "jjjGkkgssSs/nginx\nGkpjp".chars() {
+    for key in "jjjGkkgssSs/nginx\nGkpjp156jGs/nginx\nk".chars() {
         desk.story.tick(250);
         let start = std::time::Instant::now();
         desk.type_text(&key.to_string());
