@@ -14,6 +14,7 @@ pub mod demo;
 pub mod netns;
 pub mod patient;
 pub mod recording;
+pub mod schema;
 pub mod sockets;
 
 use std::env;

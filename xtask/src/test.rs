@@ -11,11 +11,13 @@ use anyhow::{Context, Result, bail};
 use crate::{install, repository, shell};
 
 /// What the lab calls on, and the Debian package it comes in.
-const LAB_TOOLS: [(&str, &str); 4] = [
+const LAB_TOOLS: [(&str, &str); 6] = [
     ("ip", "iproute2"),
     ("ss", "iproute2"),
     ("nft", "nftables"),
     ("tmux", "tmux"),
+    ("zstd", "zstd"),
+    ("chromium", "chromium"),
 ];
 
 /// The lab's scenarios mostly wait, for timers of the kernel; more at a time would only blur the

@@ -10,6 +10,7 @@ mod player;
 mod record;
 mod replay;
 mod report;
+mod schema;
 mod session;
 
 use std::io::Write as _;
@@ -58,6 +59,8 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Tell what a recording shows, as text, JSON, or one page to attach to an incident
     Report(report::ReportArgs),
+    /// Print the JSON Schema of a recording's lines
+    Schema,
 }
 
 /// What bears on verdicts.
@@ -139,6 +142,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Record(args) => done(record::run(&args)),
         Command::Replay(args) => done(replay::run(&args)),
         Command::Report(args) => done(report::run(&args)),
+        Command::Schema => done(schema::run()),
     });
     match ran {
         Ok(code) => code,

@@ -381,6 +381,20 @@ mod tests {
     }
 
     #[test]
+    fn a_version_1_segment_is_read_for_ever() {
+        let (lines, error) = check(include_str!("fixtures/v1-segment.ndjson"));
+        assert_eq!(error, None);
+        let Line::Header(header) = &lines[0] else {
+            panic!("the header comes first");
+        };
+        assert_eq!(header.segment, Some(2));
+        for (input, _) in samples::later_inputs() {
+            assert!(lines.contains(&Line::Input(input.clone())), "{input:?}");
+        }
+        assert!(!lines.contains(&Line::Unknown));
+    }
+
+    #[test]
     fn a_version_1_recording_is_read_for_ever() {
         let (lines, error) = check(include_str!("fixtures/v1.ndjson"));
         assert_eq!(error, None);
