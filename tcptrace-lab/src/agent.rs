@@ -206,6 +206,7 @@ impl Agent {
         );
         let recording = ended.recording()?;
         recording.footer()?;
+        crate::schema::holds(&recording)?;
         ended.replay_agrees(&recording)?;
         Ok(recording)
     }

@@ -15,9 +15,10 @@ pub mod demo;
 pub mod netns;
 pub mod patient;
 pub mod recording;
+pub mod schema;
 pub mod sockets;
-pub mod witness;
 pub mod terminal;
+pub mod witness;
 
 use std::env;
 use std::path::PathBuf;

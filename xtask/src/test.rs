@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use crate::{install, repository, shell};
 
 /// What the lab calls on, and the Debian package it comes in.
-const LAB_TOOLS: [(&str, &str); 8] = [
+const LAB_TOOLS: [(&str, &str); 10] = [
     ("ip", "iproute2"),
     ("ss", "iproute2"),
     ("nft", "nftables"),
@@ -20,6 +20,8 @@ const LAB_TOOLS: [(&str, &str); 8] = [
     ("wrk", "wrk"),
     ("redis-server", "redis-server"),
     ("redis-benchmark", "redis-tools"),
+    ("zstd", "zstd"),
+    ("chromium", "chromium"),
 ];
 
 /// The lab's scenarios mostly wait, for timers of the kernel; more at a time would only blur the

@@ -11,6 +11,7 @@ mod player;
 mod record;
 mod replay;
 mod report;
+mod schema;
 mod session;
 
 use std::io::Write as _;
@@ -65,6 +66,8 @@ enum Command {
     Report(report::ReportArgs),
     /// Say what this host allows: each probe attached, fallen back or missing, and what that costs
     Doctor(doctor::DoctorArgs),
+    /// Print the JSON Schema of a recording's lines
+    Schema,
 }
 
 /// What bears on verdicts.
@@ -158,6 +161,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Report(args) => done(report::run(&args)),
         Command::Explain(args) => done(explain::run(&args)),
         Command::Doctor(args) => done(doctor::run(&args)),
+        Command::Schema => done(schema::run()),
     });
     match ran {
         Ok(code) => code,

@@ -99,8 +99,11 @@ pub(super) fn play(
     if play.skipped > 0 {
         let last = play.last_damage.unwrap_or_default();
         played.notes.push(format!(
-            "{} damaged lines were skipped; the last: {last}",
-            play.skipped
+            "{}; the last: {last}",
+            match play.skipped {
+                1 => "1 damaged line was skipped".to_owned(),
+                n => format!("{n} damaged lines were skipped"),
+            }
         ));
     }
     if let Some((path, line)) = play.cut_off {

@@ -15,7 +15,7 @@ use tcptrace_core::finding::{Confidence, Owner, Provenance};
 use tcptrace_core::input::*;
 use tcptrace_core::tcp::{Endpoint, Shutdown, TcpState};
 use tcptrace_core::units::{Fd, MonoNs, NetnsId, Pid, Port, SockId, Tid, WallNs};
-use tcptrace_core::world::{CloseCall, Closer};
+use tcptrace_core::world::{CloseCall, Closer, Origin};
 
 use super::decode::{self, Line};
 use super::encode::Encoder;
@@ -266,6 +266,58 @@ fn destroy() -> impl Strategy<Value = Input> {
     (at(), key()).prop_map(|(at, key)| Input::Destroy(Destroy { at, key }))
 }
 
+fn carried() -> impl Strategy<Value = Input> {
+    let origin = select(vec![
+        Origin::Unknown,
+        Origin::Active,
+        Origin::Passive,
+        Origin::Listener,
+    ]);
+    let call = select(vec![CloseCall::Close, CloseCall::Shutdown, CloseCall::Exit]);
+    let owner = (pid(), text()).prop_map(|(pid, name)| CarriedOwner {
+        pid,
+        name,
+        provenance: Provenance::Accept,
+        confidence: Confidence::Likely,
+    });
+    let times = (at(), at(), at());
+    let links = (
+        of(sock()),
+        of(owner),
+        vec(holder(), 0..3),
+        of((pid(), call)),
+    );
+    let levels = (of(level()), of(any::<u32>()), of((at(), pid())));
+    let rest = any::<(bool, bool, bool, u32, Option<u32>)>();
+    ((times, key(), state(), origin), links, levels, rest).prop_map(
+        |((times, key, state, origin), (listener, owner, holders, closer), levels, rest)| {
+            let (at, since, first_seen) = times;
+            let (queue, syn_depth, last_accept) = levels;
+            let (since_is_lower_bound, accepted, modelled, retransmits, unread) = rest;
+            Input::Carried(Box::new(Carried {
+                at,
+                key,
+                state,
+                since,
+                since_is_lower_bound,
+                first_seen,
+                origin,
+                listener,
+                owner,
+                holders,
+                accepted,
+                modelled,
+                closer,
+                retransmits,
+                unread,
+                queue,
+                syn_depth,
+                last_accept,
+            }))
+        },
+    )
+}
+
 fn socket() -> impl Strategy<Value = Input> {
     let rest = any::<(bool, bool, Option<u32>, Option<u32>)>();
     let links = (of(holder()), of(sock()), of(level()));
@@ -504,6 +556,7 @@ fn any_input() -> impl Strategy<Value = Input> {
         queue_drop().boxed(),
         destroy().boxed(),
         socket().boxed(),
+        carried().boxed(),
         snapshot().boxed(),
         inspection().boxed(),
         listener().boxed(),

@@ -12,11 +12,11 @@ use tcptrace_core::finding::*;
 use tcptrace_core::input::*;
 use tcptrace_core::tcp::{Endpoint, Shutdown, TcpState};
 use tcptrace_core::units::{Fd, MonoNs, NetnsId, Pid, Port, SockId, Tid, WallNs};
-use tcptrace_core::world::{CloseCall, Closer};
+use tcptrace_core::world::{CloseCall, Closer, Origin};
 use tcptrace_core::{Finding, Input};
 
 use super::encode::Encoder;
-use super::header::{Header, Probe};
+use super::header::{Ended, Footer, Header, Probe};
 
 /// 2026-01-02T03:04:05.678901234Z, an hour after boot.
 pub(super) const START: MonoNs = MonoNs(3_600_000_000_000);
@@ -489,6 +489,77 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
     ]
 }
 
+/// Inputs that came after the first recordings: the fixture does not have them.
+pub(super) fn later_inputs() -> Vec<(Input, Annotation)> {
+    vec![(
+        Input::Carried(Box::new(Carried {
+            at: at(7500),
+            key: child(),
+            state: TcpState::CloseWait,
+            since: at(10),
+            since_is_lower_bound: false,
+            first_seen: at(1),
+            origin: Origin::Passive,
+            listener: Some(SockId(1)),
+            owner: Some(CarriedOwner {
+                pid: Pid(812),
+                name: server().name.clone(),
+                provenance: Provenance::Accept,
+                confidence: Confidence::Exact,
+            }),
+            holders: vec![Holder {
+                pid: Pid(812),
+                fd: Fd(9),
+                cloexec: Some(true),
+            }],
+            accepted: true,
+            modelled: false,
+            closer: Some((Pid(812), CloseCall::Shutdown)),
+            retransmits: 2,
+            unread: Some(1),
+            queue: Some(QueueLevel {
+                depth: 0,
+                limit: 128,
+            }),
+            syn_depth: Some(3),
+            last_accept: Some((at(3), Pid(812))),
+        })),
+        Annotation {
+            process: Some(owner(Provenance::Accept)),
+            ..Annotation::default()
+        },
+    )]
+}
+
+/// One of every line that is written today, as text.
+pub(super) fn every_line() -> String {
+    let mut out = BytesMut::new();
+    let mut encoder = Encoder::new(0);
+    let header = Header {
+        segment: Some(2),
+        ..header()
+    };
+    encoder.header(&header, &mut out);
+    for (input, annotation) in inputs().into_iter().chain(later_inputs()) {
+        encoder.input(&input, &annotation, &mut out);
+    }
+    for evidence in evidence() {
+        let finding = Finding {
+            evidence,
+            ..finding()
+        };
+        encoder.finding(&finding, START, &mut out);
+    }
+    let footer = Footer {
+        at: at(8000),
+        ended: Ended::Rotated,
+        counts: std::collections::BTreeMap::from([("tick".to_owned(), 1)]),
+        losses: std::collections::BTreeMap::from([("ring".to_owned(), 3)]),
+    };
+    encoder.footer(&footer, &mut out);
+    String::from_utf8(out.to_vec()).unwrap()
+}
+
 /// A finding with every field known.
 pub(super) fn finding() -> Finding {
     Finding {
@@ -756,21 +827,7 @@ fn keys(value: &serde_json::Value, into: &mut BTreeSet<String>) {
 fn the_documentation_names_every_type_and_field() {
     let page = include_str!("../../../docs/recording.md");
     let fixture = include_str!("fixtures/v1.ndjson");
-    let mut out = BytesMut::new();
-    let mut encoder = Encoder::new(0);
-    encoder.header(&header(), &mut out);
-    for (input, annotation) in inputs() {
-        encoder.input(&input, &annotation, &mut out);
-    }
-    for evidence in evidence() {
-        let finding = Finding {
-            evidence,
-            ..finding()
-        };
-        encoder.finding(&finding, START, &mut out);
-    }
-    let now = String::from_utf8(out.to_vec()).unwrap();
-
+    let now = every_line();
     for line in page.lines().filter(|line| line.starts_with("{\"type\"")) {
         assert!(fixture.contains(line), "not a line of the fixture: {line}");
     }

@@ -46,6 +46,9 @@ pub(super) struct Side {
     /// Ours was the first.
     pub(super) closed_first: bool,
     pub(super) closed: Option<i128>,
+    /// Closed by its process before the peer's FIN came: the kernel went on with a small object,
+    /// which reports nothing more.
+    pub(super) orphaned: bool,
     pub(super) syn_repeats: u32,
     pub(super) fin_repeats: u32,
     pub(super) first_fin_repeat: Option<i128>,
@@ -163,6 +166,7 @@ impl Ends {
             if x.enters_time_wait() {
                 side.fin_arrived.get_or_insert(at);
             }
+            side.orphaned = x.enters_orphan_fin_wait2();
             side.closed = Some(at);
         }
     }

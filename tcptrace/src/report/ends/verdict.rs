@@ -16,7 +16,7 @@ pub(crate) struct Verdict {
     /// The connection, the first host's end first.
     pub(crate) connection: String,
     /// Which segment: `SYN`, `SYN-ACK`, `final ACK`, `first FIN`, `ACK of the first FIN`,
-    /// `second FIN`, `last ACK`, or `accept queue` when nothing was lost.
+    /// `second FIN`, `last ACK`, `second FIN or last ACK`, or `accept queue` when nothing was lost.
     pub(crate) segment: &'static str,
     /// Who sent it.
     pub(crate) from: String,
@@ -296,6 +296,20 @@ impl Court<'_> {
                         "{us}'s {which} was lost on its way to {them}: it was repeated {n} and arrived \
                          {} after it was first sent",
                         crate::report::units::span(std::time::Duration::from_nanos(late))
+                    ),
+                ));
+            }
+            None if view.theirs.is_some_and(|s| s.orphaned) => {
+                verdicts.push(self.verdict(
+                    view,
+                    "second FIN or last ACK",
+                    (us, them),
+                    side.fin_repeats,
+                    began,
+                    false,
+                    format!(
+                        "{us}'s {which} was repeated {n}, so it or its acknowledgement was lost: \
+                         {them}'s process had closed already, and its kernel does not tell which"
                     ),
                 ));
             }

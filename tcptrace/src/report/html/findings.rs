@@ -166,11 +166,12 @@ fn samples(finding: &Finding, page: &mut Page) {
     if !finding.samples.is_empty() {
         page.raw("<div><h4>Some of the connections</h4>\n<ul class=\"samples\">\n");
         for (local, peer) in &finding.samples {
-            page.raw("<li>")
-                .element("code", local)
-                .raw(" ← ")
-                .element("code", peer)
-                .raw("</li>\n");
+            page.raw("<li>").element("code", local);
+            // A listener has no peer.
+            if peer != "*:*" {
+                page.raw(" ← ").element("code", peer);
+            }
+            page.raw("</li>\n");
         }
         page.raw("</ul></div>\n");
     }

@@ -67,7 +67,7 @@ pub(super) fn rates(report: &HostReport, page: &mut Page) {
 }
 
 pub(super) fn stays(report: &HostReport, page: &mut Page) {
-    page.raw("<section class=\"card\">\n<h2>How long things took</h2>\n<div class=\"charts\">\n<figure>\n<figcaption><b>Lifetimes</b> <span>");
+    page.raw("<section class=\"card\">\n<h2>How long things took</h2>\n<div class=\"charts single\">\n<figure>\n<figcaption><b>Lifetimes</b> <span>");
     let lives = &report.lifetimes;
     if lives.total() == 0 {
         page.raw(

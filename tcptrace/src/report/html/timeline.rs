@@ -83,7 +83,7 @@ pub(super) fn write(report: &HostReport, number: usize, page: &mut Page) {
         stacked(&lower, &[apart], page);
         let _ = write!(
             page.0,
-            "<text class=\"tick\" x=\"{}\" y=\"{}\">TIME_WAIT, its own scale</text>",
+            "<text class=\"tick over\" x=\"{}\" y=\"{}\">TIME_WAIT, its own scale</text>",
             lower.left + 6.0,
             lower.top + 12.0
         );
@@ -132,6 +132,9 @@ fn legend(bands: &[Band], apart: &Band, page: &mut Page) {
     page.raw("<ul class=\"legend\">\n");
     for band in bands.iter().chain([apart]) {
         let most = band.most();
+        if most <= 0.0 {
+            continue;
+        }
         page.raw(&format!("<li><i class=\"{}\"></i>", band.class))
             .text(band.name)
             .raw(" <span>at most ")
