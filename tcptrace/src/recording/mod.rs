@@ -11,12 +11,14 @@
 //! - Memory is bounded: the queue to the writer thread, the length of a line, the pool of buffers.
 
 mod decode;
+mod draft;
 mod encode;
 mod file;
 mod finding;
 mod header;
 mod json;
 mod kinds;
+mod page_cache;
 mod reader;
 mod recorder;
 mod sink;

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::BytesMut;
 
 use super::file::OpenFile;
+use super::page_cache::PageCache;
 use super::space;
 
 /// Recording failed, or has to stop.
@@ -128,12 +129,17 @@ pub(super) struct Sink {
     target: OpenFile,
     /// Bytes of whole batches in the file.
     written: u64,
+    page_cache: PageCache,
 }
 
 impl Sink {
     /// A sink for an open file.
     pub(super) fn new(target: OpenFile) -> Self {
-        Self { target, written: 0 }
+        Self {
+            target,
+            written: 0,
+            page_cache: PageCache::default(),
+        }
     }
 
     /// For errors.
@@ -198,6 +204,9 @@ impl Sink {
             }
         }
         self.written += batch.len() as u64;
+        if self.target.created {
+            self.page_cache.wrote(&self.target.file, self.written);
+        }
         Ok(())
     }
 
