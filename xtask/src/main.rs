@@ -3,6 +3,7 @@
 //! `.ci/run` calls the same commands, so what CI does anyone can do. Nothing here is part of the
 //! product.
 
+mod bench;
 mod build_ebpf;
 mod ci;
 mod demo;
@@ -40,6 +41,8 @@ enum Command {
     Demo,
     /// Run every test: unit, property, tidy, and the lab on the running kernel (needs root)
     Test(test::Options),
+    /// Measure what tcptrace costs, beside its peers, under loads of its own (needs root)
+    Bench(bench::Options),
     /// Compile the eBPF programs that the agent embeds
     BuildEbpf(build_ebpf::Options),
     /// What CI runs: formatting, lints, the eBPF object from source, every test, the documents
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Command::Record(agent) => run_agent::run("record", &agent.arguments),
         Command::Demo => demo::run(),
         Command::Test(options) => test::run(&options),
+        Command::Bench(options) => bench::run(&options),
         Command::BuildEbpf(options) => build_ebpf::run(&options),
         Command::Ci(options) => ci::run(&options),
         Command::Vm(args) => vm::run(&args),
