@@ -23,9 +23,10 @@ const LAB_TOOLS: [(&str, &str); 4] = [
 const LAB_THREADS: &str = "--test-threads=4";
 
 /// What a test binary may still know when sudo starts it.
-const KEPT: [&str; 7] = [
+const KEPT: [&str; 8] = [
     "TCPTRACE_BIN",
     "TCPTRACE_LAB_CONNECTIONS",
+    "TCPTRACE_LAB_SOAK",
     "CARGO_MANIFEST_DIR",
     "CI",
     "INSTA_UPDATE",

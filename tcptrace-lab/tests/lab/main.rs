@@ -7,6 +7,7 @@ mod close_wait;
 mod closing;
 mod demo;
 mod endings;
+mod overflow;
 mod owners;
 mod queues;
 mod traps;
