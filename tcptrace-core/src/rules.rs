@@ -364,6 +364,7 @@ impl Rules {
             self.descriptors.insert(*pid, *count);
             if self.descriptors.len() > OWNERS {
                 self.descriptors.pop_first();
+                self.wishes.evicted += 1;
             }
         }
         let (close_wait, fin, drops, mut bench) = self.bench(at, world, settings);

@@ -52,11 +52,7 @@ fn memory_stays_flat_and_nothing_is_lost_at_saturation() -> Result<()> {
     // The highest before the warm-up was over, and after.
     let (mut early, mut late) = (0.0_f64, 0.0_f64);
     while begun.elapsed() < lasts {
-        Patient::start(
-            &netns,
-            &format!("load --clients 4 --connections {PORTION}"),
-        )?
-        .finish()?;
+        Patient::start(&netns, &format!("load --clients 4 --connections {PORTION}"))?.finish()?;
         portions += 1;
         let now = resident_mb(agent.pid())?;
         if begun.elapsed() < WARM_UP.min(lasts / 2) {

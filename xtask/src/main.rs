@@ -6,6 +6,7 @@
 mod bench;
 mod build_ebpf;
 mod ci;
+mod cost;
 mod demo;
 mod install;
 mod repository;
@@ -43,6 +44,8 @@ enum Command {
     Test(test::Options),
     /// Measure what tcptrace costs, beside its peers, under loads of its own (needs root)
     Bench(bench::Options),
+    /// Count the instructions of the hot path, and hold them against their budget
+    Cost(cost::Options),
     /// Compile the eBPF programs that the agent embeds
     BuildEbpf(build_ebpf::Options),
     /// What CI runs: formatting, lints, the eBPF object from source, every test, the documents
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Command::Demo => demo::run(),
         Command::Test(options) => test::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Cost(options) => cost::run(&options),
         Command::BuildEbpf(options) => build_ebpf::run(&options),
         Command::Ci(options) => ci::run(&options),
         Command::Vm(args) => vm::run(&args),
