@@ -388,6 +388,7 @@ impl Rules {
             self.descriptors.insert(*pid, *count);
             if self.descriptors.len() > OWNERS {
                 self.descriptors.pop_first();
+                self.wishes.evicted += 1;
             }
         }
         if let Fact::HalfClosed(sock, fact) = fact {

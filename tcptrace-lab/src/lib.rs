@@ -14,6 +14,7 @@ pub mod client;
 pub mod demo;
 pub mod netns;
 pub mod patient;
+pub mod programs;
 pub mod recording;
 pub mod schema;
 pub mod sockets;

@@ -44,10 +44,10 @@ const INTERVAL: Duration = Duration::from_millis(50);
 const REFRESH: Duration = Duration::from_millis(100);
 
 /// Records taken from the ring before they are applied.
-const BATCH: usize = 4096;
+const BATCH: usize = 512;
 
 /// Batches taken before the front and the signals get their turn.
-const BATCHES_PER_TURN: usize = 32;
+const BATCHES_PER_TURN: usize = 256;
 
 /// How long the start may take to judge what it found, before the first frame.
 const FIRST_VERDICTS: Duration = Duration::from_secs(4);

@@ -29,12 +29,13 @@ const LAB_TOOLS: [(&str, &str); 10] = [
 const LAB_THREADS: &str = "--test-threads=4";
 
 /// What a test binary may still know when sudo starts it.
-const KEPT: [&str; 10] = [
+const KEPT: [&str; 11] = [
     "TCPTRACE_BIN",
     "TCPTRACE_TIER",
     "TCPTRACE_LAB_CONNECTIONS",
     "TCPTRACE_LAB_CLEAN_SECONDS",
     "TCPTRACE_LAB_LEAKED",
+    "TCPTRACE_LAB_SOAK",
     "CARGO_MANIFEST_DIR",
     "CI",
     "INSTA_UPDATE",

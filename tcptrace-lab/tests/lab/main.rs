@@ -12,6 +12,7 @@ mod endings;
 mod ends;
 mod live;
 mod openings;
+mod overflow;
 mod owners;
 mod queues;
 mod report;

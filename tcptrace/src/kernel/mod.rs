@@ -65,12 +65,12 @@ use self::losses::LossBook;
 use self::probes::Probes;
 use self::silence::Silence;
 
-/// Records taken from the ring at a time. More make a batch in which more short-lived processes meet
-/// their exit record; this many take half a megabyte.
-const BATCH: usize = 4096;
+/// Records taken from the ring at a time. This many, and the facts that they make, stay in a
+/// processor's second-level cache from one step to the next; more would be fetched from memory again.
+const BATCH: usize = 512;
 
 /// Records that are read ahead for the name of a process that was gone before it was looked up.
-const READ_AHEAD: usize = 16 * BATCH;
+const READ_AHEAD: usize = 65_536;
 
 /// How to watch the kernel.
 #[derive(Clone, Debug, Default)]

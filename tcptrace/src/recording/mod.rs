@@ -11,6 +11,7 @@
 //! - Memory is bounded: the queue to the writer thread, the length of a line, the pool of buffers.
 
 mod decode;
+mod draft;
 mod encode;
 mod file;
 mod finding;
@@ -18,6 +19,7 @@ mod header;
 mod json;
 mod kinds;
 mod medium;
+mod page_cache;
 mod reader;
 mod recorder;
 mod schema;

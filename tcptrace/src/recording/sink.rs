@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::BytesMut;
 
 use super::file::OpenFile;
+use super::page_cache::PageCache;
 use super::segment::Series;
 use super::space;
 
@@ -180,6 +181,7 @@ pub(super) struct Sink {
     series: Option<Series>,
     /// Bytes of whole batches in the file.
     written: u64,
+    page_cache: PageCache,
     /// Bytes of the files before.
     earlier: u64,
     compressed: bool,
@@ -202,6 +204,7 @@ impl Sink {
             earlier: 0,
             compressed: false,
             warned: false,
+            page_cache: PageCache::default(),
         }
     }
 
@@ -349,6 +352,9 @@ impl Sink {
             }
         }
         self.written += batch.len() as u64;
+        if self.target.created {
+            self.page_cache.wrote(&self.target.file, self.written);
+        }
         Ok(())
     }
 

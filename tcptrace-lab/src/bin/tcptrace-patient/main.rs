@@ -7,6 +7,7 @@
 mod accept_queue;
 mod close_wait;
 mod closing;
+mod crowd;
 mod exhaustion;
 mod forks;
 mod listening;
@@ -235,6 +236,10 @@ enum Mistake {
     },
     /// Saturates the host with short connections, and prints how many it made in what time
     Load(load::Load),
+    /// Holds tens of thousands of sockets, in several processes
+    Crowd(crowd::Crowd),
+    /// Connects to where nobody answers, thousands of times at once
+    Storm(crowd::Storm),
 }
 
 fn main() -> Result<()> {
@@ -248,6 +253,8 @@ fn main() -> Result<()> {
     if let Some(name) = &arguments.name {
         std::fs::write("/proc/self/comm", name)?;
     }
+    // What must stay open until the end.
+    let mut held = Vec::new();
     match arguments.mistake {
         Mistake::NeverAccepted { listen, stuck } => close_wait::never_accepted(listen, stuck)?,
         Mistake::NotWatched { listen } => close_wait::not_watched(listen)?,
@@ -306,8 +313,11 @@ fn main() -> Result<()> {
             wait_seconds,
         } => unanswered::defer_accept(listen, wait_seconds)?,
         Mistake::Load(load) => return load.run(),
+        Mistake::Crowd(crowd) => crowd.gather()?,
+        Mistake::Storm(storm) => held = storm.raise()?,
     }
     wait_for_end_of_input();
+    drop(held);
     // Not a return: threads that serve are blocked in their mistakes.
     process::exit(0);
 }
