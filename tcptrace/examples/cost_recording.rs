@@ -52,6 +52,7 @@ fn serialize(count: u64) {
         let annotation = Annotation {
             in_state: Some(Duration::from_nanos(50_000 + number)),
             process: Some(owners[(number % 2) as usize].clone()),
+            ..Annotation::default()
         };
         encoder.input(black_box(&input), &annotation, &mut out);
         if out.len() > 1 << 19 {
@@ -96,5 +97,8 @@ fn transition(number: u64) -> Input {
         file_refs: Some(1),
         unread: Some(1),
         unacked: Some(0),
+        usage: None,
+        listener: None,
+        waiter: None,
     })
 }
