@@ -304,7 +304,7 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
                 file_refs: None,
                 unread: Some(0),
                 unacked: Some(1),
-                listener: Some(SockId(1)),
+                listener: None,
             }),
             Annotation {
                 in_state: Some(Duration::from_millis(5990)),
