@@ -42,7 +42,7 @@ const MAX_SOCKETS: usize = 2_000_000;
 /// recently used, which looks at all, is paid for by many births.
 const EVICT_ONE_IN: usize = 64;
 
-/// A state is stored just after its event is reported: a peek or a row in between sees the old one. Beyond
+/// A state is stored just after its event is reported: a peek in between sees the old one. Beyond
 /// this time a difference means that an event was lost.
 const STORE_WITHIN_NS: u64 = 10_000_000;
 
@@ -256,9 +256,7 @@ impl Identities {
             Some(life)
                 if !life.ended
                     && (raw.at < life.at
-                        || life.state.is_some_and(|state| state != raw.state)
-                            && raw.at.0 - life.at.0 < STORE_WITHIN_NS
-                            && !life.contradicts(&raw.key)) =>
+                        || life.was_just(raw.state, raw.at) && !life.contradicts(&raw.key)) =>
             {
                 return Some(RowStep {
                     key: life.key(),

@@ -322,6 +322,7 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
                 file_refs: None,
                 unread: Some(0),
                 unacked: Some(1),
+<<<<<<< HEAD
                 usage: Some(Usage {
                     idle: Duration::from_secs(5),
                     segments_in: 3,
@@ -329,6 +330,9 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
                 }),
                 listener: Some(SockId(1)),
                 waiter: None,
+=======
+                listener: None,
+>>>>>>> vm
             }),
             Annotation {
                 in_state: Some(Duration::from_millis(5990)),

@@ -310,6 +310,7 @@ fn a_snapshot_row_yields_to_what_happened_since() {
          6 d destroy
          6 e LISTEN>SYN_RECV 1.1.1.1:80 2.2.2.2:5
          5 a row ESTABLISHED 1.1.1.1:80 2.2.2.2:1
+         8 a row ESTABLISHED 1.1.1.1:80 2.2.2.2:1
          5 b row ESTABLISHED 1.1.1.1:80 2.2.2.2:2
          5 c row ESTABLISHED 1.1.1.1:80 2.2.2.2:3
          5 d row ESTABLISHED 1.1.1.1:80 2.2.2.2:9
@@ -327,6 +328,7 @@ fn a_snapshot_row_yields_to_what_happened_since() {
          4 1.1.1.1:80 2.2.2.2:4
          -
          5 1.1.1.1:80 2.2.2.2:5
+         1 1.1.1.1:80 2.2.2.2:1 CLOSE_WAIT since 6
          1 1.1.1.1:80 2.2.2.2:1 CLOSE_WAIT since 6
          -
          -
