@@ -140,5 +140,8 @@ fn transition(at: u64, sock: u64, from: TcpState, to: TcpState) -> Input {
         file_refs: by_task.then_some(0),
         unread: Some(0),
         unacked: Some(0),
+        usage: None,
+        listener: None,
+        waiter: None,
     })
 }

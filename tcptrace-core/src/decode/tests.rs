@@ -86,7 +86,7 @@ fn a_close_says_how_the_connection_was_used() {
     assert_eq!(
         it.usage,
         Some(crate::input::Usage {
-            idle: std::time::Duration::from_secs(5),
+            idle: Duration::from_secs(5),
             segments_in: 3,
             segments_out: 4,
         })

@@ -212,7 +212,7 @@ impl TimeWaitPileup {
             Some(counted) if all > counted + SLACK + counted / 10 => counted,
             _ => all,
         };
-        let count = if all == 0 { 0 } else { mine * real / all };
+        let count = (mine * real).checked_div(all).unwrap_or(0);
         let blamed = count > 0 && mine * 100 >= all * BLAMED_PERCENT;
         let thresholds = &bench.settings.time_wait_pileup;
         let max = bench
