@@ -8,7 +8,7 @@
 //! than that are settled without waiting for a tick, which bounds the queue.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::book::{Book, Subject};
@@ -33,12 +33,14 @@ mod port_exhaustion;
 mod reset_burst;
 mod syn_queue_overflow;
 mod time_wait_pileup;
+mod wishes;
 
 use close_wait_leak::CloseWaitLeak;
 use closing::Closing;
 use drops::Drops;
 use fin_retransmit::{Ending, FinRetransmit, Seen};
 use fin_wait2_stuck::HalfFact;
+pub(crate) use wishes::{Timers, Wishes};
 
 /// Records of two CPUs reach the ring out of order by microseconds, a tick is late by 50 ms; a
 /// second is far beyond both.
@@ -101,23 +103,6 @@ pub(crate) struct Bench<'a> {
     pub(crate) book: &'a mut Book,
     pub(crate) timers: &'a mut Timers,
     pub(crate) wishes: &'a mut Wishes,
-}
-
-/// Appointments, the earliest first.
-#[derive(Debug, Default)]
-pub(crate) struct Timers(BinaryHeap<Reverse<(MonoNs, Timer)>>);
-
-impl Timers {
-    pub(crate) fn set(&mut self, at: MonoNs, timer: Timer) {
-        self.0.push(Reverse((at, timer)));
-    }
-}
-
-/// What the rules would like to know, in the order of asking.
-#[derive(Debug, Default)]
-pub(crate) struct Wishes {
-    pub(crate) others: BTreeSet<Request>,
-    pub(crate) evicted: u64,
 }
 
 /// All rules and their common clock.
