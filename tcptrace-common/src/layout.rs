@@ -180,6 +180,8 @@ layout! {
     pt_regs_arg4: Fact "" "struct pt_regs" KPROBE;
     /// Where the saved registers keep the result of a function.
     pt_regs_ret: Fact "" "struct pt_regs" KPROBE;
+    /// 1 when the kernel has `bpf_sock_from_file` (Linux 5.11 on).
+    has_sock_from_file: Fact "" "bpf_sock_from_file" Mandatory;
     sys_exit_ret: Offset "syscall_trace_exit" "ret" ACCEPT;
 }
 
