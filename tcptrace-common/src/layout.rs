@@ -72,7 +72,12 @@ const EPOLL: Need = Optional("epoll registrations");
 const SYNACK: Need = Optional("SYN-ACK retransmits");
 const ACCEPT: Need = Optional("accept by system call");
 const FILES: Need = Optional("file references");
+const KPROBE: Need = Optional("kprobes");
+const WAITER: Need = Optional("who waited at a FIN");
+const SENDING: Need = Optional("what the sending side waits for");
+const SETTINGS: Need = Optional("per-socket timeouts");
 const IPV6: Need = Optional("IPv6");
+const USAGE: Need = Optional("how a connection was used");
 
 layout! {
     skc_family: Offset "sock" "__sk_common.skc_family" Mandatory;
@@ -104,6 +109,9 @@ layout! {
     icsk_rto: Offset "inet_connection_sock" "icsk_rto" Mandatory;
     icsk_ca_state: Offset "inet_connection_sock" "icsk_ca_state" Mandatory;
     icsk_ca_state_shift: Shift "inet_connection_sock" "icsk_ca_state" Mandatory;
+    icsk_probes_out: Offset "inet_connection_sock" "icsk_probes_out" SENDING;
+    icsk_syn_retries: Offset "inet_connection_sock" "icsk_syn_retries" SETTINGS;
+    icsk_user_timeout: Offset "inet_connection_sock" "icsk_user_timeout" SETTINGS;
     icsk_qlen: Offset "inet_connection_sock" "icsk_accept_queue.qlen" Mandatory;
     icsk_accept_head: Offset "inet_connection_sock" "icsk_accept_queue.rskq_accept_head" Mandatory;
     icsk_defer_accept: Offset "inet_connection_sock" "icsk_accept_queue.rskq_defer_accept" SYNACK;
@@ -111,7 +119,16 @@ layout! {
     tcp_copied_seq: Offset "tcp_sock" "copied_seq" Mandatory;
     tcp_write_seq: Offset "tcp_sock" "write_seq" Mandatory;
     tcp_snd_una: Offset "tcp_sock" "snd_una" Mandatory;
+    tcp_snd_nxt: Offset "tcp_sock" "snd_nxt" SENDING;
+    tcp_snd_wnd: Offset "tcp_sock" "snd_wnd" SENDING;
+    tcp_keepalive_time: Offset "tcp_sock" "keepalive_time" SENDING;
+    tcp_keepalive_intvl: Offset "tcp_sock" "keepalive_intvl" SENDING;
+    tcp_keepalive_probes: Offset "tcp_sock" "keepalive_probes" SENDING;
     tcp_bytes_acked: Offset "tcp_sock" "bytes_acked" Mandatory;
+    tcp_lsndtime: Offset "tcp_sock" "lsndtime" USAGE;
+    tcp_data_segs_in: Offset "tcp_sock" "data_segs_in" USAGE;
+    tcp_data_segs_out: Offset "tcp_sock" "data_segs_out" USAGE;
+    icsk_lrcvtime: Offset "inet_connection_sock" "icsk_ack.lrcvtime" USAGE;
     tcp_rcv_tstamp: Offset "tcp_sock" "rcv_tstamp" Mandatory;
     skb_cb: Offset "sk_buff" "cb" Mandatory;
     skb_head: Offset "sk_buff" "head" Mandatory;
@@ -123,6 +140,8 @@ layout! {
     req_dl_next: Offset "request_sock" "dl_next" Mandatory;
     req_sk: Offset "request_sock" "sk" Mandatory;
     req_num_retrans: Offset "request_sock" "num_retrans" SYNACK;
+    req_num_timeout: Offset "request_sock" "num_timeout" Optional("timeouts of SYN-ACKs");
+    req_num_timeout_shift: Shift "request_sock" "num_timeout" Optional("timeouts of SYN-ACKs");
     ireq_acked: Offset "inet_request_sock" "acked" SYNACK;
     ireq_acked_shift: Shift "inet_request_sock" "acked" SYNACK;
     tw_substate: Offset "inet_timewait_sock" "tw_substate" Optional("TIME_WAIT substates");
@@ -140,6 +159,7 @@ layout! {
     task_tgid: Offset "task_struct" "tgid" Mandatory;
     task_comm: Offset "task_struct" "comm" Mandatory;
     task_files: Offset "task_struct" "files" ACCEPT;
+    task_exit_code: Offset "task_struct" "exit_code" Optional("signals that end processes");
     task_signal: Offset "task_struct" "signal" Mandatory;
     task_leader: Offset "task_struct" "group_leader" Mandatory;
     task_start_boottime: Offset "task_struct" "start_boottime" Mandatory;
@@ -151,6 +171,7 @@ layout! {
     wait_head: Offset "wait_queue_head" "head" EPOLL;
     wait_func: Offset "wait_queue_entry" "func" PEEK;
     wait_entry: Offset "wait_queue_entry" "entry" PEEK;
+    wait_private: Offset "wait_queue_entry" "private" WAITER;
     list_next: Offset "list_head" "next" PEEK;
     list_prev: Offset "list_head" "prev" PEEK;
     eppoll_base: Offset "eppoll_entry" "base" EPOLL;
@@ -168,6 +189,19 @@ layout! {
     accept_args: Fact "" "inet_csk_accept" Optional("accept by function");
     /// 1 when the kernel has `bpf_get_current_task_btf` (Linux 5.11 on).
     has_task_btf: Fact "" "bpf_get_current_task_btf" Mandatory;
+    /// `TCP_SYNACK_COOKIE`.
+    synack_cookie: Fact "" "enum tcp_synack_type" Optional("queue drops");
+    net_syncookies: Offset "net" "ipv4.sysctl_tcp_syncookies" Optional("queue drops with both queues full");
+    /// Where the saved registers keep the arguments of a function, by the architecture.
+    pt_regs_arg0: Fact "" "struct pt_regs" KPROBE;
+    pt_regs_arg1: Fact "" "struct pt_regs" KPROBE;
+    pt_regs_arg2: Fact "" "struct pt_regs" KPROBE;
+    pt_regs_arg3: Fact "" "struct pt_regs" KPROBE;
+    pt_regs_arg4: Fact "" "struct pt_regs" KPROBE;
+    /// Where the saved registers keep the result of a function.
+    pt_regs_ret: Fact "" "struct pt_regs" KPROBE;
+    /// 1 when programs may read any kernel memory: not under lockdown for confidentiality.
+    may_probe: Fact "" "bpf_probe_read_kernel" Mandatory;
     sys_exit_ret: Offset "syscall_trace_exit" "ret" ACCEPT;
 }
 

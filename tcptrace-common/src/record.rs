@@ -1,6 +1,6 @@
 //! What the programs emit. Numbers are little-endian, as on every target of the object.
 //!
-//! An event record is a [`Head`], a body of 16 bytes, and the two addresses: 8 bytes for IPv4, 32 for
+//! An event record is a [`Head`], a body of 16 bytes (32 in a [`ClosingBody`]), and the two addresses: 8 bytes for IPv4, 32 for
 //! IPv6. [`Gone`] and [`Exit`] stand alone. Rows (from iterators) and answers (from the on-demand
 //! programs) travel elsewhere and may be larger.
 //!
@@ -25,11 +25,13 @@ pub enum Kind {
     Destroy = 6,
     /// The last thread of a process exits.
     Exit = 7,
+    /// A segment of a handshake met a full queue.
+    QueueDrop = 8,
 }
 
 impl Kind {
     /// Every kind, in order; the first has number 1.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Transition,
         Self::Accept,
         Self::Retransmit,
@@ -37,6 +39,7 @@ impl Kind {
         Self::Reset,
         Self::Destroy,
         Self::Exit,
+        Self::QueueDrop,
     ];
 
     /// As written in recordings.
@@ -49,6 +52,7 @@ impl Kind {
             Self::Reset => "reset",
             Self::Destroy => "destroy",
             Self::Exit => "process",
+            Self::QueueDrop => "queue_drop",
         }
     }
 }
@@ -84,6 +88,13 @@ pub mod flag {
     pub const RECEIVED: u16 = 1 << 11;
     /// A row: the walk of this listener's accept queue was cut off.
     pub const CUT: u16 = 1 << 12;
+    /// The child became ESTABLISHED right after it entered an accept queue: in place of `unread` and
+    /// `unacked` stand the low and the high half of its listener's address.
+    pub const LISTENER: u16 = 1 << 13;
+    /// A change to CLOSE_WAIT, without [`OWNED`]: instead of a task, [`super::TransitionBody::tid`]
+    /// is the lower half of the function of the wait queue's first entry (0: nobody waits), and
+    /// [`super::Head::pid`] the process of that entry's task, where the function is one of a task.
+    pub const WAITER: u16 = 1 << 15;
 }
 
 /// The first 32 bytes of every record about a socket.
@@ -128,6 +139,23 @@ pub struct TransitionBody {
     pub error: u16,
 }
 
+/// Body of a [`Kind::Transition`] from ESTABLISHED to FIN_WAIT1, where our side closes first: how the
+/// connection was used. Only these records are longer than the others.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct ClosingBody {
+    /// As in every transition.
+    pub transition: TransitionBody,
+    /// `jiffies - lsndtime`: since data was last sent.
+    pub since_sent_jiffies: u32,
+    /// `jiffies - icsk_ack.lrcvtime`: since data last arrived.
+    pub since_received_jiffies: u32,
+    /// `data_segs_in`.
+    pub segments_in: u32,
+    /// `data_segs_out`, retransmissions included.
+    pub segments_out: u32,
+}
+
 /// Body of [`Kind::Accept`].
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
@@ -158,10 +186,10 @@ pub struct RetransmitBody {
     pub pending: u8,
     /// `icsk_ca_state`: 3 is fast recovery, 4 loss.
     pub ca_state: u8,
-    /// Unused, 0.
-    pub reserved: u16,
-    /// Unused, 0.
-    pub reserved_more: u32,
+    /// `icsk_syn_retries` (TCP_SYNCNT), or 0.
+    pub syn_retries: u16,
+    /// `icsk_user_timeout` (TCP_USER_TIMEOUT), or 0.
+    pub user_timeout_ms: u32,
 }
 
 /// Body of [`Kind::SynackRetransmit`]; the head's socket is the listener, its peer the client.
@@ -169,9 +197,16 @@ pub struct RetransmitBody {
 #[repr(C)]
 pub struct SynackBody {
     /// `num_retrans` before this one.
-    pub num_retrans: u64,
-    /// Unused, 0.
-    pub reserved: u64,
+    pub num_retrans: u32,
+    /// `num_timeout`, or [`SynackBody::UNKNOWN`]: how often the request's timer had fired before.
+    pub num_timeout: u32,
+    /// `icsk_syn_retries` of the listener (TCP_SYNCNT), or 0.
+    pub retries: u64,
+}
+
+impl SynackBody {
+    /// The kernel has no such field.
+    pub const UNKNOWN: u32 = u32::MAX;
 }
 
 /// Body of [`Kind::Reset`].
@@ -191,6 +226,35 @@ pub struct ResetBody {
 impl ResetBody {
     /// The kernel gives no reason.
     pub const NO_REASON: u32 = u32::MAX;
+}
+
+/// Body of [`Kind::QueueDrop`]; the head's socket is the listener, its peer the client.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct QueueDropBody {
+    /// The queue's length.
+    pub depth: u32,
+    /// The listen backlog, which limits both queues.
+    pub limit: u32,
+    /// [`QueueDropBody::SYN`] or [`QueueDropBody::ACCEPT`].
+    pub queue: u8,
+    /// [`QueueDropBody::DROPPED`] or [`QueueDropBody::COOKIE`].
+    pub outcome: u8,
+    /// Unused, 0.
+    pub reserved: u16,
+    /// Unused, 0.
+    pub reserved_more: u32,
+}
+
+impl QueueDropBody {
+    /// The queue of half-open connections.
+    pub const SYN: u8 = 0;
+    /// The queue of connections that wait for accept.
+    pub const ACCEPT: u8 = 1;
+    /// The segment was discarded.
+    pub const DROPPED: u8 = 0;
+    /// The SYN was answered with a cookie.
+    pub const COOKIE: u8 = 1;
 }
 
 /// Addresses of an IPv4 record: the bytes in memory are in network order, the words are not numbers.
@@ -251,11 +315,18 @@ pub struct Exit {
     /// CLOCK_BOOTTIME when the process started.
     pub started_boot_ns: u64,
     /// [`Kind`].
-    pub kind: u32,
+    pub kind: u16,
+    /// `exit_code`: the signal that ended it in the low 7 bits; [`Exit::NO_STATUS`] where unknown.
+    pub status: u16,
     /// The process.
     pub pid: u32,
     /// Its name, padded with 0.
     pub comm: [u8; 16],
+}
+
+impl Exit {
+    /// The kernel does not say how the process ended.
+    pub const NO_STATUS: u16 = u16::MAX;
 }
 
 /// A socket found by an iterator. `head.kind` is 0.
@@ -288,8 +359,9 @@ pub struct Row {
     pub shutdown: u8,
     /// `sk_err`.
     pub error: u16,
-    /// Unused, 0.
-    pub reserved: u32,
+    /// In TIME_WAIT: `tw_substate`, which is 5 (FIN_WAIT2) for an orphan that waits for the peer's FIN.
+    /// Else 0.
+    pub substate: u32,
     /// Addresses; the first 4 bytes of each for IPv4.
     pub addresses: V6,
 }
@@ -334,8 +406,28 @@ pub struct Peek {
     pub family: u16,
     /// `sk_protocol`.
     pub protocol: u16,
-    /// Unused, 0.
-    pub reserved: u32,
+    /// `snd_wnd`.
+    pub window: u32,
+    /// `write_seq - snd_nxt`.
+    pub unsent: u32,
+    /// `icsk_user_timeout`, or 0.
+    pub user_timeout_ms: u32,
+    /// `keepalive_time`, or 0 for the namespace's.
+    pub keepalive_time_jiffies: u32,
+    /// `keepalive_intvl`, or 0 for the namespace's.
+    pub keepalive_intvl_jiffies: u32,
+    /// `keepalive_probes`, or 0 for the namespace's.
+    pub keepalive_probes: u16,
+    /// Not 0: SO_KEEPALIVE.
+    pub keepalive: u16,
+    /// `icsk_retransmits`.
+    pub retransmits: u8,
+    /// `icsk_backoff`.
+    pub backoff: u8,
+    /// `icsk_probes_out`.
+    pub probes_out: u8,
+    /// Not 0: the fields from `window` on were read.
+    pub sending: u8,
     /// `jiffies64`.
     pub jiffies: u64,
     /// Address of `socket_wq.wait.head`, or nearly 0 without a wait queue.
@@ -387,15 +479,19 @@ const _: () = {
     assert!(size_of::<Head>() == 32);
     assert!(size_of::<AcceptQueue>() == 8 + 16 * CHILDREN);
     assert!(size_of::<TransitionBody>() == 16);
+    assert!(size_of::<ClosingBody>() == 32);
     assert!(size_of::<AcceptBody>() == 16);
     assert!(size_of::<RetransmitBody>() == 16);
     assert!(size_of::<SynackBody>() == 16);
     assert!(size_of::<ResetBody>() == 16);
+    assert!(size_of::<QueueDropBody>() == 16);
     assert!(size_of::<Event<TransitionBody, V4>>() == 56);
     assert!(size_of::<Event<TransitionBody, V6>>() == 80);
+    assert!(size_of::<Event<ClosingBody, V4>>() == 72);
+    assert!(size_of::<Event<ClosingBody, V6>>() == 96);
     assert!(size_of::<Gone>() == 24);
     assert!(size_of::<Exit>() == 40);
     assert!(size_of::<Row>() == 112);
     assert!(size_of::<Waiter>() == 48);
-    assert!(size_of::<Peek>() == 112 + 56 + 48 * WAITERS);
+    assert!(size_of::<Peek>() == 112 + 80 + 48 * WAITERS);
 };

@@ -50,6 +50,9 @@ fn change(at: u64, sock: u64, from: TcpState, to: TcpState) -> Input {
         file_refs: None,
         unread: Some(1),
         unacked: Some(0),
+        usage: None,
+        listener: None,
+        waiter: None,
     })
 }
 
@@ -175,5 +178,6 @@ fn look(at: u64, sock: SockId) -> Input {
         holders: None,
         listener: None,
         threads: Vec::new(),
+        sending: None,
     })
 }

@@ -16,6 +16,8 @@ use crate::finding::{
 use crate::input::{ProcessInfo, SocketKey};
 use crate::units::{MonoNs, Pid};
 
+mod incidents;
+
 /// Open findings. More than anybody reads; the rest are counted.
 pub(crate) const OPEN: usize = 200;
 
@@ -100,6 +102,7 @@ pub(crate) struct Book {
     due: BTreeSet<(MonoNs, Subject)>,
     /// Resolved subjects in order of time: their ids are kept for [`REOPEN_WITHIN`].
     resolved: VecDeque<(MonoNs, Subject)>,
+    /// In the order of telling: see [`incidents`].
     open: Vec<Arc<Finding>>,
     shown: VecDeque<Arc<Finding>>,
     news: Vec<Arc<Finding>>,
@@ -110,7 +113,7 @@ pub(crate) struct Book {
 }
 
 impl Book {
-    /// Open findings, the most severe first, then the oldest.
+    /// Open findings: the most severe incident first, then the oldest; within one the root first.
     pub(crate) fn open(&self) -> &[Arc<Finding>] {
         &self.open
     }
@@ -220,6 +223,7 @@ impl Book {
                 FindingId(self.last_id)
             }
         };
+        let caused_by = self.root(subject, draft.gist.cause, &draft.evidence);
         let finding = Arc::new(Finding {
             id,
             status: if open { Status::Updated } else { Status::Open },
@@ -236,35 +240,41 @@ impl Book {
             growth_per_minute: draft.growth_per_minute,
             samples: draft.samples,
             evidence: draft.evidence,
-            caused_by: self.root(subject, draft.gist.cause),
+            caused_by,
         });
         if self.quiet {
             self.show(finding);
-        } else {
-            self.store(subject, finding, draft.gist.progress);
+            return;
+        }
+        let opens = finding.status == Status::Open;
+        self.store(subject, finding, draft.gist.progress);
+        if opens {
+            self.tell_consequences(subject, at);
         }
     }
 
-    /// The finding that brought this one about: a leak of descriptors stops accept, a stuck accept
-    /// leaves connections in the queue.
-    fn root(&self, subject: &Subject, cause: Option<Cause>) -> Option<FindingId> {
-        let among = |wanted: &dyn Fn(&Subject, &Finding) -> bool| {
-            self.entries
-                .iter()
-                .filter(|(_, entry)| Self::is_open(entry))
-                .find(|(other, entry)| {
-                    other.owner == subject.owner && wanted(other, &entry.finding)
-                })
-                .map(|(_, entry)| entry.finding.id)
+    /// A finding has opened that may be the root of others: they are told again, to name it.
+    fn tell_consequences(&mut self, root: &Subject, at: MonoNs) {
+        let Some(id) = self.entries.get(root).map(|entry| entry.finding.id) else {
+            return;
         };
-        match (subject.kind, cause) {
-            (Kind::AcceptQueueOverflow, Some(Cause::FdLimit)) => among(&|other, _| {
-                other.kind == Kind::CloseWaitLeak && other.cause != Some(Cause::NeverAccepted)
-            }),
-            (Kind::CloseWaitLeak, Some(Cause::NeverAccepted)) => among(&|other, _| {
-                other.kind == Kind::AcceptQueueOverflow && other.service == subject.service
-            }),
-            _ => None,
+        let consequences: Vec<Subject> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| Self::is_open(entry) && entry.finding.caused_by.is_none())
+            .filter(|(subject, entry)| {
+                self.root(subject, entry.finding.cause, &entry.finding.evidence) == Some(id)
+            })
+            .map(|(subject, _)| subject.clone())
+            .collect();
+        for subject in consequences {
+            let Some(entry) = self.entries.get_mut(&subject) else {
+                continue;
+            };
+            if let Some(due) = entry.due.replace(at) {
+                self.due.remove(&(due, subject.clone()));
+            }
+            self.due.insert((at, subject));
         }
     }
 
@@ -288,11 +298,8 @@ impl Book {
     /// Puts an open finding in its place.
     fn show(&mut self, finding: Arc<Finding>) {
         self.open.retain(|other| other.id != finding.id);
-        let rank = |f: &Finding| (std::cmp::Reverse(f.severity), f.since, f.id);
-        let at = self
-            .open
-            .partition_point(|other| rank(other) < rank(&finding));
-        self.open.insert(at, finding);
+        self.open.push(finding);
+        incidents::arrange(&mut self.open);
     }
 
     fn store(&mut self, subject: &Subject, finding: Arc<Finding>, progress: u64) {

@@ -11,8 +11,8 @@ mod inspect;
 mod on_demand;
 
 pub use event::{
-    Raw, RawAccept, RawDestroy, RawExit, RawReset, RawRetransmit, RawSynackRetransmit,
-    RawTransition, event,
+    Raw, RawAccept, RawDestroy, RawExit, RawQueueDrop, RawReset, RawRetransmit,
+    RawSynackRetransmit, RawTransition, event,
 };
 pub use inspect::{RawPeek, RawRow, WakeFunctions, peek, row, wake_functions};
 pub use on_demand::{AcceptQueue, OwnSock, accept_queue, own_sock};
@@ -66,6 +66,14 @@ pub enum DecodeError {
         "a record has the unknown kind {0}, so it is dropped and counted: object and agent differ, rebuild both"
     )]
     Kind(u8),
+    /// A number that means nothing.
+    #[error("a record of kind {kind} has the unknown value {value}, so it is dropped and counted")]
+    Value {
+        /// The record's kind.
+        kind: u8,
+        /// The number.
+        value: u8,
+    },
     /// A number that is no TCP state.
     #[error(
         "a record of kind {kind} has the unknown TCP state {state}, so it is dropped and counted"

@@ -8,8 +8,8 @@ use crate::input::Input;
 use crate::request::Request;
 use crate::rules::Rules;
 use crate::settings::Settings;
-use crate::units::MonoNs;
-use crate::world::World;
+use crate::units::{MonoNs, SockId};
+use crate::world::{Closer, Tags, World};
 
 /// The world, the rules, and the findings they keep.
 #[derive(Debug)]
@@ -35,8 +35,12 @@ pub struct Outcome {
 pub struct Annotation {
     /// Of a transition: how long the socket was in the state it left; absent when unknown.
     pub in_state: Option<Duration>,
+    /// Of a transition that is a step of an end: who caused it.
+    pub closer: Option<Closer>,
     /// The owner of the socket.
     pub process: Option<Owner>,
+    /// What this fact showed to be out of the ordinary about the connection.
+    pub tags: Tags,
 }
 
 impl Engine {
@@ -72,6 +76,12 @@ impl Engine {
     /// How often a finding could not open because 200 others were open.
     pub fn crowded_out(&self) -> u64 {
         self.rules.book().crowded_out()
+    }
+
+    /// Whether a socket has been in CLOSE_WAIT for long and is no leak: its application goes on
+    /// sending, a half-close in use.
+    pub fn half_close_in_use(&self, sock: SockId) -> bool {
+        self.rules.half_close_in_use(sock)
     }
 
     /// Suspects whose verdict waits only for another look: too early to say.

@@ -300,16 +300,19 @@ mod tests {
                 confidence: Confidence::Exact,
             }),
             holders: vec![Holder {
+                cloexec: None,
                 pid: Pid(8),
                 fd: Fd(3),
             }],
             accepted: true,
             closer: None,
+            ends: crate::world::Ends::default(),
             retransmits: 0,
             unread: None,
             accept_queue: None,
             syn_depth: None,
             last_accept: None,
+            special: crate::world::Tags::default(),
         }
     }
 

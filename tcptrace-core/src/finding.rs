@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::input::{ProcessInfo, SocketKey};
 use crate::units::{MonoNs, Port, SockId};
 
+mod catalogue;
 mod confirm;
 mod evidence;
 mod place;
@@ -20,8 +21,11 @@ mod rows;
 mod text;
 
 pub use evidence::{
-    AcceptQueueEvidence, CloseWaitEvidence, Evidence, FinOutcomes, FinRetransmitEvidence,
-    SynQueueEvidence,
+    AcceptQueueEvidence, AttemptOutcomes, BacklogTruncatedEvidence, CloseWaitEvidence,
+    ClosingStuckEvidence, DeadPeerEvidence, Detection, Evidence, FinOutcomes,
+    FinRetransmitEvidence, FinWait2Evidence, Patience, PortEvidence, Repeated, ResetEvidence, Side,
+    Spread, SynQueueEvidence, SynRetransmitEvidence, SynackRetransmitEvidence, TimeWaitEvidence,
+    Way,
 };
 
 /// What is wrong. The spelling is public contract.

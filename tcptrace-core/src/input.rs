@@ -11,10 +11,12 @@ use serde::Serialize;
 use crate::tcp::Endpoint;
 use crate::units::{MonoNs, NetnsId, SockId, WallNs};
 
+mod carried;
 mod event;
 mod look;
 mod process;
 
+pub use carried::*;
 pub use event::*;
 pub use look::*;
 pub use process::*;
@@ -31,6 +33,7 @@ pub enum Input {
     QueueDrop(QueueDrop),
     Destroy(Destroy),
     Socket(SocketRow),
+    Carried(Box<Carried>),
     Snapshot(SnapshotMark),
     Inspection(Inspection),
     Listener(ListenerSample),
@@ -53,6 +56,7 @@ impl Input {
             Self::QueueDrop(x) => x.at,
             Self::Destroy(x) => x.at,
             Self::Socket(x) => x.at,
+            Self::Carried(x) => x.at,
             Self::Snapshot(x) => x.at,
             Self::Inspection(x) => x.at,
             Self::Listener(x) => x.at,
@@ -75,6 +79,7 @@ impl Input {
             Self::QueueDrop(x) => Some(&x.key),
             Self::Destroy(x) => Some(&x.key),
             Self::Socket(x) => Some(&x.key),
+            Self::Carried(x) => Some(&x.key),
             Self::Inspection(x) => Some(&x.key),
             Self::Listener(x) => Some(&x.key),
             _ => None,

@@ -17,6 +17,8 @@ pub enum Request {
     Listeners(NetnsId),
     /// Count the descriptors of a process: `ProcessFact::Descriptors`.
     Descriptors(Pid),
+    /// Count the orphans in FIN_WAIT2 of a namespace: `Input::Counters`, `orphan_fin_wait2`.
+    Orphans(NetnsId),
     /// Take a fresh snapshot: facts were lost.
     Snapshot,
 }

@@ -8,7 +8,7 @@
 //! than that are settled without waiting for a tick, which bounds the queue.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::book::{Book, Subject};
@@ -24,14 +24,32 @@ use crate::units::{MonoNs, Pid, SockId};
 use crate::world::World;
 
 mod accept_queue_overflow;
+mod backlog_truncated;
 mod close_wait_leak;
+mod closing;
+mod closing_stuck;
+mod dead_peer;
 mod drops;
 mod fin_retransmit;
+mod fin_wait2_stuck;
+mod patience;
+mod per_second;
+mod port_exhaustion;
+mod reset_burst;
 mod syn_queue_overflow;
+mod syn_retransmit;
+mod synack_retransmit;
+mod time_wait_pileup;
+mod timers;
+mod unanswered;
 
 use close_wait_leak::CloseWaitLeak;
+use closing::Closing;
 use drops::Drops;
 use fin_retransmit::{Ending, FinRetransmit, Seen};
+use fin_wait2_stuck::HalfFact;
+use timers::{Timers, Wishes};
+use unanswered::Unanswered;
 
 /// Records of two CPUs reach the ring out of order by microseconds, a tick is late by 50 ms; a
 /// second is far beyond both.
@@ -63,6 +81,9 @@ pub(crate) enum Fact {
     Synack(Box<SynackRetransmit>),
     AcceptedFrom(SockId, Pid),
     Descriptors(Pid, (u64, u64)),
+    /// News of a connection in FIN_WAIT2 whose descriptor is open.
+    HalfClosed(SockId, HalfFact),
+    Unanswered(unanswered::Fact),
 }
 
 /// A rule's appointment with itself.
@@ -74,6 +95,9 @@ pub(crate) enum Timer {
     Fin(Subject),
     Queue(Subject),
     Attribute(u64),
+    /// A full second, of the rules about closing connections.
+    Second,
+    Unanswered(unanswered::Timer),
 }
 
 /// What a rule may touch while it judges.
@@ -92,23 +116,6 @@ pub(crate) struct Bench<'a> {
     pub(crate) wishes: &'a mut Wishes,
 }
 
-/// Appointments, the earliest first.
-#[derive(Debug, Default)]
-pub(crate) struct Timers(BinaryHeap<Reverse<(MonoNs, Timer)>>);
-
-impl Timers {
-    pub(crate) fn set(&mut self, at: MonoNs, timer: Timer) {
-        self.0.push(Reverse((at, timer)));
-    }
-}
-
-/// What the rules would like to know, in the order of asking.
-#[derive(Debug, Default)]
-pub(crate) struct Wishes {
-    pub(crate) others: BTreeSet<Request>,
-    pub(crate) evicted: u64,
-}
-
 /// All rules and their common clock.
 #[derive(Debug, Default)]
 pub(crate) struct Rules {
@@ -123,12 +130,18 @@ pub(crate) struct Rules {
     close_wait: CloseWaitLeak,
     fin: FinRetransmit,
     drops: Drops,
+    closing: Closing,
+    unanswered: Unanswered,
     snapshot_asked: Option<MonoNs>,
 }
 
 impl Rules {
     pub(crate) fn undecided(&self, now: MonoNs, settings: &Settings) -> usize {
         self.close_wait.undecided(now, settings)
+    }
+
+    pub(crate) fn half_close_in_use(&self, sock: SockId) -> bool {
+        self.close_wait.in_use(sock)
     }
 
     pub(crate) fn book(&self) -> &Book {
@@ -147,6 +160,10 @@ impl Rules {
         settings: &Settings,
         requests: &mut Vec<Request>,
     ) {
+        self.closing
+            .saw(input, world, &mut self.waiting, &mut self.timers);
+        let (timers, waiting) = (&mut self.timers, &mut self.waiting);
+        self.unanswered.saw(input, world, settings, timers, waiting);
         match input {
             Input::Transition(x) => {
                 self.close_wait.saw_transition(x, &mut self.waiting);
@@ -195,6 +212,7 @@ impl Rules {
                 self.fin.saw_destroy(x, &mut self.waiting);
                 self.drops.saw_destroy(x);
             }
+            Input::Carried(x) => self.close_wait.saw_row(&x.row(), world, &mut self.timers),
             Input::Socket(x) => self.close_wait.saw_row(x, world, &mut self.timers),
             Input::Snapshot(x) => {
                 if let SnapshotPhase::End { complete: true } = x.phase {
@@ -297,10 +315,14 @@ impl Rules {
         for (at, fact) in facts {
             self.close_wait
                 .promote(at, world, settings, &mut self.timers);
+            self.unanswered
+                .promote(at, world, settings, &mut self.timers);
             self.fall_due(at, false, world, settings);
             self.see(at, fact, world, settings);
         }
         self.close_wait
+            .promote(self.clock, world, settings, &mut self.timers);
+        self.unanswered
             .promote(self.clock, world, settings, &mut self.timers);
         self.fall_due(self.clock, true, world, settings);
         self.book.forget_before(self.clock);
@@ -339,12 +361,14 @@ impl Rules {
         &'a mut CloseWaitLeak,
         &'a mut FinRetransmit,
         &'a mut Drops,
+        &'a mut Unanswered,
         Bench<'a>,
     ) {
         (
             &mut self.close_wait,
             &mut self.fin,
             &mut self.drops,
+            &mut self.unanswered,
             Bench {
                 at,
                 clock: self.clock,
@@ -364,9 +388,13 @@ impl Rules {
             self.descriptors.insert(*pid, *count);
             if self.descriptors.len() > OWNERS {
                 self.descriptors.pop_first();
+                self.wishes.evicted += 1;
             }
         }
-        let (close_wait, fin, drops, mut bench) = self.bench(at, world, settings);
+        if let Fact::HalfClosed(sock, fact) = fact {
+            return self.half_closed(sock, fact, at, world, settings);
+        }
+        let (close_wait, fin, drops, unanswered, mut bench) = self.bench(at, world, settings);
         match fact {
             Fact::Peek(x, owner) => close_wait.peeked(&x, owner, &mut bench),
             Fact::LeftCloseWait(sock) => close_wait.left(sock, &mut bench),
@@ -382,15 +410,20 @@ impl Rules {
             Fact::QueueDrop(x) => drops.dropped(&x, &mut bench),
             Fact::Synack(x) => drops.synack(&x, &mut bench),
             Fact::AcceptedFrom(listener, pid) => drops.accepted(listener, pid, at),
+            Fact::HalfClosed(..) => {}
             Fact::Descriptors(pid, _) => {
                 close_wait.descriptors(pid, &mut bench);
                 drops.descriptors(pid, &mut bench);
             }
+            Fact::Unanswered(fact) => unanswered.see(fact, &mut bench),
         }
     }
 
     fn keep(&mut self, at: MonoNs, timer: Timer, world: &World, settings: &Settings) {
-        let (close_wait, fin, drops, mut bench) = self.bench(at, world, settings);
+        if timer == Timer::Second {
+            return self.closing_second(at, world, settings);
+        }
+        let (close_wait, fin, drops, unanswered, mut bench) = self.bench(at, world, settings);
         match timer {
             Timer::Suspect(sock) => close_wait.look(sock, &mut bench),
             Timer::Minute(subject) => close_wait.minute(&subject, &mut bench),
@@ -398,27 +431,28 @@ impl Rules {
             Timer::Fin(subject) => fin.review(&subject, &mut bench),
             Timer::Queue(subject) => drops.review(&subject, &mut bench),
             Timer::Attribute(number) => drops.attribute(number, &mut bench),
+            Timer::Second => {}
+            Timer::Unanswered(timer) => unanswered.keep(timer, &mut bench),
         }
     }
 
     fn redraft(&mut self, subject: &Subject, at: MonoNs, world: &World, settings: &Settings) {
-        let (close_wait, fin, drops, mut bench) = self.bench(at, world, settings);
+        let (close_wait, fin, drops, unanswered, mut bench) = self.bench(at, world, settings);
         match subject.kind {
             Kind::CloseWaitLeak => close_wait.redraft(subject, &mut bench),
             Kind::FinRetransmit => fin.redraft(subject, &mut bench),
             Kind::AcceptQueueOverflow | Kind::SynQueueOverflow => {
                 drops.redraft(subject, &mut bench);
             }
-            // No rule opens these yet.
             Kind::BacklogTruncated
             | Kind::ClosingStuck
             | Kind::SynRetransmit
             | Kind::SynackRetransmit
-            | Kind::DeadPeer
-            | Kind::TimeWaitPileup
+            | Kind::DeadPeer => unanswered.redraft(subject, &mut bench),
+            Kind::TimeWaitPileup
             | Kind::PortExhaustion
             | Kind::FinWait2Stuck
-            | Kind::ResetBurst => {}
+            | Kind::ResetBurst => self.redraft_closing(subject, at, world, settings),
         }
     }
 

@@ -207,6 +207,7 @@ thresholds! {
     dead_peer {
         info_attempt: u64, Count = 3, "the repetition of data or of a keepalive probe that is worth knowing";
         idle_after: std::time::Duration, Duration = Duration::from_secs(3600), "silence of an ESTABLISHED socket without keepalive that is worth knowing, with --idle-peers";
+        idle_peers: u64, Count = 0, "1 looks for such sockets, as --idle-peers does";
     }
     syn_queue_overflow {
         critical_per_second: u64, Count = 100, "drops a second that make it critical when they last";

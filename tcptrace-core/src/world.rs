@@ -16,6 +16,8 @@ use crate::input::{
 use crate::tcp::{Endpoint, TcpState};
 use crate::units::{MonoNs, NetnsId, Pid, SockId, WallNs};
 
+mod carry;
+mod closer;
 mod flows;
 mod journal;
 mod listeners;
@@ -25,10 +27,12 @@ mod processes;
 mod queues;
 mod slot;
 mod table;
+mod tags;
 mod time_wait;
 mod timeline;
 mod track;
 
+pub use closer::{Closer, Ends};
 pub use flows::{Closes, Edges};
 pub use journal::{Event, What};
 pub use queues::Drops;
@@ -39,6 +43,7 @@ use processes::Processes;
 use queues::Queues;
 use slot::Life;
 use table::Table;
+pub use tags::{Tag, Tags};
 use time_wait::Modelled;
 
 /// How a socket came to be.
@@ -126,8 +131,10 @@ pub struct Socket {
     pub holders: Vec<Holder>,
     /// A process took it from the accept queue (or connected it).
     pub accepted: bool,
-    /// Who closed it, and how.
+    /// Who closed our side, and how.
     pub closer: Option<(Pid, CloseCall)>,
+    /// How it ended: see [`Socket::closed_by`] and [`Socket::ended_by`].
+    pub ends: Ends,
     /// Segments sent again.
     pub retransmits: u32,
     /// Unread bytes when last told.
@@ -138,6 +145,8 @@ pub struct Socket {
     pub syn_depth: Option<u32>,
     /// When somebody last accepted from it, of a listener.
     pub last_accept: Option<(MonoNs, Pid)>,
+    /// What happened to it that is out of the ordinary.
+    pub special: Tags,
 }
 
 impl Socket {
@@ -149,6 +158,18 @@ impl Socket {
     /// The other end.
     pub fn peer(&self) -> Endpoint {
         self.key.peer
+    }
+
+    /// What is out of the ordinary about it.
+    pub fn tags(&self) -> Tags {
+        let mut tags = self.special;
+        let waits = self.origin == Origin::Passive
+            && !self.accepted
+            && matches!(self.state, TcpState::Established | TcpState::CloseWait);
+        if waits {
+            tags.add(Tag::NotAccepted);
+        }
+        tags
     }
 
     /// The network namespace.
@@ -164,6 +185,8 @@ pub struct Process {
     pub info: Arc<ProcessInfo>,
     /// When it exited.
     pub exited: Option<MonoNs>,
+    /// The signal that ended it, where one did.
+    pub signal: Option<u8>,
     /// Open descriptors and their limit, when last counted.
     pub descriptors: Option<(u64, u64)>,
     /// How often it closed a connection.
@@ -224,6 +247,29 @@ pub struct World {
     snapshot: u32,
     /// The windows in which facts about sockets were lost, in the order of telling.
     lost: VecDeque<(MonoNs, MonoNs)>,
+}
+
+impl Origin {
+    /// As written in recordings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Active => "active",
+            Self::Passive => "passive",
+            Self::Listener => "listener",
+        }
+    }
+}
+
+impl CloseCall {
+    /// As written in recordings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Close => "close",
+            Self::Shutdown => "shutdown",
+            Self::Exit => "exit",
+        }
+    }
 }
 
 impl World {

@@ -72,13 +72,28 @@ fn what_leaves_before_its_deadline_is_fine() {
 fn not_watched_needs_three_looks_over_two_seconds() {
     served(
         "1s fin a; 61s peek a unread=1 idle=60s; 62s peek a unread=1 idle=61s; \
-         63s peek a unread=1 idle=62s; 70s tick",
+         63s peek a unread=1 idle=62s holders=7; 70s tick",
         &["63s f1 open close_wait_leak/not_watched info likely web#7 port 80 x1"],
     );
     served(
         "1s fin a; 61s peek a unread=1 idle=60s; 61.5s peek a unread=1 idle=60.5s; \
-         62s peek a unread=1 idle=61s; 70s tick",
+         62s peek a unread=1 idle=61s holders=7; 70s tick",
         &[],
+    );
+}
+
+#[test]
+fn not_watched_waits_for_a_word_on_holders() {
+    let looks = |count: u64| -> String {
+        (0..count)
+            .map(|n| format!("{}s peek a unread=1 idle={}s; ", 61 + n, 60 + n))
+            .collect()
+    };
+    served(&format!("1s fin a; {} 69s tick", looks(7)), &[]);
+    // An agent that cannot scan is not waited for.
+    served(
+        &format!("1s fin a; {} 69s tick", looks(8)),
+        &["68s f1 open close_wait_leak/not_watched info likely web#7 port 80 x1"],
     );
 }
 
@@ -127,6 +142,92 @@ fn two_processes_hold_what_was_read_to_the_end() {
 }
 
 #[test]
+fn a_forked_child_read_the_end_and_closed_its_copy() {
+    // The child was blocked in a read when the FIN came; now only the parent, of any number of
+    // threads, holds it.
+    served(
+        "1s fin a refs=2 waiter=8; 61s peek a unread=0 refs=1 idle=60s holders=7 threads=3; 65s tick",
+        &["61s f1 open close_wait_leak/shared_fd info exact web#7 port 80 x1"],
+    );
+    // It waited by epoll, or was busy: no call held a reference, so a copy is gone.
+    for waiter in ["epoll", "nobody"] {
+        served(
+            &format!(
+                "1s fin a refs=2 waiter={waiter}; \
+                 61s peek a unread=0 refs=1 idle=60s holders=7 threads=3; 65s tick"
+            ),
+            &["61s f1 open close_wait_leak/shared_fd info likely web#7 port 80 x1"],
+        );
+    }
+}
+
+#[test]
+fn a_thread_that_read_the_end_and_forgot_it_is_no_copy() {
+    // Thread per connection: the blocked read itself held the second reference.
+    served(
+        "1s fin a refs=2 waiter=7; 61s peek a unread=0 refs=1 idle=60s holders=7 threads=3; 65s tick",
+        &["61s f1 open close_wait_leak/eof_read_not_closed info exact web#7 port 80 x1"],
+    );
+    served(
+        "1s fin a refs=2 waiter=other; 61s peek a unread=0 refs=1 idle=60s holders=7 threads=3; \
+         65s tick",
+        &["61s f1 open close_wait_leak/eof_read_not_closed info exact web#7 port 80 x1"],
+    );
+}
+
+#[test]
+fn several_holders_of_what_is_unread_are_only_evidence() {
+    // Privilege separation, descriptor passing, a reload: the worker is stuck, whoever else holds it.
+    served(
+        "1s fin a; 61s peek a unread=1 epoll idle=60s holders=7,8; 65s tick",
+        &["61s f1 open close_wait_leak/eof_unread info exact web#7 port 80 x1"],
+    );
+}
+
+#[test]
+fn exhaustion_is_foretold_from_growth() {
+    let mut steps = vec![
+        (0, "0ms process 7 web".to_owned()),
+        (0, "0ms listen l port=80 pid=7".to_owned()),
+    ];
+    for n in 0..5 {
+        let at = n * 60 + 1;
+        for text in ["child a{n} port=80", "accept a{n} pid=7", "fin a{n}"] {
+            steps.push((at, format!("{at}s {}", text.replace("{n}", &n.to_string()))));
+        }
+        let at = at + 60;
+        steps.push((at, format!("{at}s peek a{n} unread=0 idle=60s")));
+    }
+    steps.push((243, "243s fds 7 990/1010".to_owned()));
+    steps.push((310, "310s tick".to_owned()));
+    steps.sort_by_key(|(at, _)| *at);
+    let text: Vec<String> = steps.into_iter().map(|(_, text)| text).collect();
+    let (engine, _) = play(&script::facts(&text.join("; ")), None);
+    let finding = engine.findings().next().expect("a leak");
+    let Evidence::CloseWait(evidence) = &finding.evidence else {
+        panic!("wrong evidence");
+    };
+    // 20 left, one a minute: within the 30 minutes that make it critical.
+    assert_eq!(evidence.exhausted_in.map(|left| left.as_secs()), Some(1200));
+    assert_eq!(finding.severity.name(), "critical");
+    insta::assert_snapshot!(finding.advice(), @"close the socket when read returns 0, on error paths too; a pool must drop a connection that the server has closed; 990 of 1010 descriptors are open, and at this rate none is left in 20 min");
+}
+
+#[test]
+fn thresholds_come_from_the_settings() {
+    let mut settings = tcptrace_core::settings::Settings::default();
+    settings
+        .set("close_wait_leak.warning_count=1")
+        .expect("known");
+    let facts = script::facts(&format!(
+        "{SERVED} 1s fin a; 61s peek a unread=0 idle=60s; 65s tick"
+    ));
+    let (engine, _) = script::play_with(&facts, None, settings);
+    let severities: Vec<_> = engine.findings().map(|f| f.severity.name()).collect();
+    assert_eq!(severities, ["warning"]);
+}
+
+#[test]
 fn an_unwatched_socket_whose_only_holder_did_not_accept_it() {
     served(
         "30s process 8 child; 1s fin a; 61s peek a unread=1 idle=60s; 62s peek a unread=1 idle=61s; \
@@ -159,6 +260,12 @@ fn a_half_close_in_use_is_not_flagged() {
          61s peek a unread=0 acked=1700 idle=200ms; 70s tick",
         &[],
     );
+    let facts = script::facts(&format!(
+        "{SERVED} 1s fin a; 2s peek a unread=0 acked=100; 61s peek a unread=0 acked=1700 idle=200ms; \
+         61.5s tick"
+    ));
+    let (engine, _) = play(&facts, None);
+    assert!(engine.half_close_in_use(SockId(2)), "and shown as such");
     // It stopped sending at 31 s, and has been quiet for the whole window at 91 s.
     served(
         "1s fin a; 2s peek a unread=0 acked=100; 31s peek a unread=0 acked=900; \

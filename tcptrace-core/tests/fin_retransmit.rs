@@ -25,11 +25,11 @@ fn the_third_attempt_is_worth_knowing() {
         panic!("wrong evidence");
     };
     assert_eq!(evidence.attempt, 3);
-    assert_eq!(evidence.limit, Some(("tcp_orphan_retries", 8)));
+    assert_eq!(evidence.patience.limit, Some(("tcp_orphan_retries", 8)));
     assert!(evidence.orphan);
-    insta::assert_snapshot!(played.news[0].summary(MonoNs(3_000_000_000)), @"the peer does not acknowledge our FIN on 1 connection on port 80 of web (pid 7): up to 3 attempts in FIN_WAIT1, the next after 3 s; 1 still waiting");
-    insta::assert_snapshot!(played.news[0].advice(), @"see whether the peer is alive and a firewall or load balancer drops what belongs to connections it has forgotten; the kernel gives up by net.ipv4.tcp_orphan_retries (8), no descriptor is held, only kernel memory");
-    insta::assert_snapshot!(serde_json::to_string(&played.news[0].evidence).unwrap(), @r#"{"state":"FIN_WAIT1","attempt":3,"backoff":2,"next_timeout_ns":3200000000,"limit":{"sysctl":"tcp_orphan_retries","value":8},"orphan":true,"outcomes":{"waiting":1,"acknowledged":0,"reset":0,"timed_out":0},"data_retransmits":0}"#);
+    insta::assert_snapshot!(played.news[0].summary(MonoNs(3_000_000_000)), @"the peer does not acknowledge our FIN on 1 connection on port 80 of web (pid 7): up to 3 attempts in FIN_WAIT1, the next after 3 s; 1 still waiting; lost: our FIN, or the peer's ACK of it: this host cannot tell which");
+    insta::assert_snapshot!(played.news[0].advice(), @"see whether the peer is alive and a firewall or load balancer drops what belongs to connections it has forgotten; the kernel gives up 102 s after the first, by net.ipv4.tcp_orphan_retries (8), no descriptor is held, only kernel memory");
+    insta::assert_snapshot!(serde_json::to_string(&played.news[0].evidence).unwrap(), @r#"{"state":"FIN_WAIT1","attempt":3,"backoff":2,"next_timeout_ns":3200000000,"limit":{"sysctl":"tcp_orphan_retries","value":8},"gives_up_after_ns":102200000000,"orphan":true,"outcomes":{"waiting":1,"acknowledged":0,"reset":0,"timed_out":0},"data_retransmits":0,"lost":"our FIN, or the peer's ACK of it: this host cannot tell which"}"#);
 }
 
 #[test]
@@ -112,4 +112,28 @@ fn ten_connections_and_one_percent_are_a_warning() {
         ],
     );
     assert_eq!(engine.findings().count(), 1);
+}
+
+#[test]
+fn who_holds_a_descriptor_waits_by_another_limit() {
+    let limit = |more: &str| {
+        let played = closed(
+            &format!(
+                "1.4s retransmit a attempt=1 held {more}; 1.8s retransmit a attempt=2 held {more}; \
+                 2.6s retransmit a attempt=3 held {more}; 3s tick"
+            ),
+            &["2.6s f1 open fin_retransmit info exact web#7 port 80 x1"],
+        );
+        let Evidence::FinRetransmit(evidence) = played.news[0].evidence.clone() else {
+            panic!("wrong evidence");
+        };
+        assert!(!evidence.orphan);
+        evidence.patience
+    };
+    let by_sysctl = limit("");
+    assert_eq!(by_sysctl.limit, Some(("tcp_retries2", 15)));
+    assert_eq!(by_sysctl.gives_up_after.map(|it| it.as_secs()), Some(924));
+    let by_socket = limit("user_timeout=5s");
+    assert_eq!(by_socket.limit, None);
+    assert_eq!(by_socket.gives_up_after.map(|it| it.as_secs()), Some(5));
 }

@@ -119,6 +119,46 @@ fn half_open_clients_that_never_complete_are_a_flood() {
 }
 
 #[test]
+fn a_queue_that_no_look_showed_full_is_not_called_full() {
+    let played = listening(
+        "1.2s child a port=80; 2s counters overflows=4; 2.01s sample l queue=0/4 drops=8; \
+         2.5s accept a pid=7; 3s sample l queue=0/4 drops=8; 6s tick",
+        &["3.4s f1 open accept_queue_overflow/too_slow warning likely web#7 port 80 x4"],
+    );
+    insta::assert_snapshot!(played.news[0].summary(MonoNs(3_500_000_000)), @"the accept queue on port 80 overflowed (0 waiting when looked at, limit 4): web (pid 7) accepts more slowly than clients arrive; this explains 4 of 4 drops the kernel counted");
+}
+
+#[test]
+fn thresholds_of_queues_come_from_the_settings() {
+    let mut settings = tcptrace_core::settings::Settings::default();
+    for assignment in [
+        "accept_queue_overflow.critical_after=2s",
+        "syn_queue_overflow.critical_after=2s",
+        "syn_queue_overflow.critical_per_second=3",
+    ] {
+        settings.set(assignment).expect("known");
+    }
+    let facts = script::facts(&format!(
+        "{LISTENING} 2s counters overflows=6 syndrops=9; \
+         2.01s sample l queue=5/4 syn=5 drops=15 unwatched; 3s counters; \
+         3.01s sample l queue=5/4 syn=5 drops=15; 4s counters syndrops=9; \
+         4.01s sample l queue=5/4 syn=5 drops=24; 5s tick; 6s tick; 7s tick"
+    ));
+    let (engine, _) = script::play_with(&facts, None, settings);
+    let severities: Vec<_> = engine
+        .findings()
+        .map(|f| (f.kind.name(), f.severity.name()))
+        .collect();
+    assert_eq!(
+        severities,
+        [
+            ("accept_queue_overflow", "critical"),
+            ("syn_queue_overflow", "critical")
+        ]
+    );
+}
+
+#[test]
 fn many_at_once_are_a_burst_and_drops_a_warning() {
     listening(
         "2s counters syndrops=9; 2.01s sample l queue=3/4 syn=5 drops=9; 2.5s child a port=80; \

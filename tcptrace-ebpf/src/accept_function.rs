@@ -1,15 +1,31 @@
-//! `inet_csk_accept` on return, 5.10 on: `(sk, flags, err, kern)` up to 6.9 and `(sk, arg)` later; the
+//! Who accepts, by functions. Best is `security_sock_graft(sk, socket)`, which accept calls at its end
+//! in every kernel with CONFIG_SECURITY_NETWORK: it does not block. A call of a function that blocks
+//! is seen on return only if it began after the program was attached, and a trampoline forgets the
+//! calls in progress whenever another tracer comes or goes (seen on 6.1).
+//!
+//! Else `inet_csk_accept` on return, 5.10 on: `(sk, flags, err, kern)` up to 6.9 and `(sk, arg)` later; the
 //! accepted sock follows the arguments. The current task is the acceptor, be it a system call or an
-//! io_uring worker; the descriptor is not installed yet.
+//! io_uring worker; the descriptor is not installed yet. By kretprobe where fexit is not to be had.
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use aya_ebpf::macros::fexit;
-use aya_ebpf::programs::FExitContext;
+use aya_ebpf::macros::{fentry, fexit, kprobe, kretprobe};
+use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext};
 use tcptrace_common::record::{AcceptBody, Kind};
 
 use crate::emit::{self, About};
-use crate::layout::Plain;
-use crate::sock;
+use crate::layout::{Memory, Plain, Probe};
+use crate::registers::argument;
+use crate::{registers, resolve, sock};
+
+#[fentry(function = "security_sock_graft")]
+pub(crate) fn graft_fentry(ctx: FEntryContext) -> i32 {
+    accepted(ctx.arg(0))
+}
+
+#[kprobe]
+pub(crate) fn graft_kprobe(ctx: ProbeContext) -> u32 {
+    untyped(argument!(&ctx, 0))
+}
 
 // Two programs, as the compiler would merge both loads into one at a computed offset of the
 // context, which the verifier refuses.
@@ -26,15 +42,35 @@ pub(crate) fn accept_function_4(ctx: FExitContext) -> i32 {
     accepted(ctx.arg(4))
 }
 
+#[kretprobe]
+pub(crate) fn accept_kretprobe(ctx: RetProbeContext) -> u32 {
+    untyped(registers::result(&ctx))
+}
+
+/// A register says nothing of the sock's type, so it is read by probe.
+#[inline(always)]
+fn untyped(sk: u64) -> u32 {
+    let sk = sk as *const u8;
+    if !sk.is_null() && resolve::is_tcp(sk) {
+        emit::<Probe>(sk, sk);
+    }
+    0
+}
+
 #[inline(always)]
 fn accepted(sk: *const u8) -> i32 {
     if sk.is_null() {
         return 0;
     }
     let tp = sock::full(sk);
-    if tp.is_null() {
-        return 0;
+    if !tp.is_null() {
+        emit::<Plain>(sk, tp);
     }
+    0
+}
+
+#[inline(always)]
+fn emit<M: Memory>(sk: *const u8, tp: *const u8) {
     let id = bpf_get_current_pid_tgid();
     let about = About {
         sock: sk as u64,
@@ -46,6 +82,5 @@ fn accepted(sk: *const u8) -> i32 {
         fd: -1,
         reserved: [0; 2],
     };
-    emit::event::<Plain, _>(Kind::Accept, tp, &sock::identity::<Plain>(tp), about, body);
-    0
+    emit::event::<M, _>(Kind::Accept, tp, &sock::identity::<M>(tp), about, body);
 }

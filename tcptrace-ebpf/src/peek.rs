@@ -53,7 +53,7 @@ unsafe fn look(peek: *mut Peek, address: u64) {
         (*peek).file_refs = file.raw;
         (*peek).family = Probe::get(sk, at!(skc_family));
         (*peek).protocol = Probe::get(sk, at!(sk_protocol));
-        (*peek).reserved = 0;
+        sending(peek, sk);
         (*peek).jiffies = bpf_jiffies64();
         let queue = Probe::get::<*const u8>(sk, at!(sk_wq));
         let head = queue.wrapping_add(at!(wq_wait_head));
@@ -72,6 +72,52 @@ unsafe fn look(peek: *mut Peek, address: u64) {
             node = Probe::get(node, at!(list_next));
             index += 1;
         }
+    }
+}
+
+/// `sk_flags` bit SOCK_KEEPOPEN (`enum sock_flags` in include/net/sock.h): SO_KEEPALIVE.
+const KEEPOPEN: u8 = 3;
+
+/// What the sending side waits for, and how long it would.
+///
+/// # Safety
+///
+/// `peek` points to room for an answer.
+#[inline(always)]
+unsafe fn sending(peek: *mut Peek, sk: *const u8) {
+    let word = |offset| Probe::get::<u32>(sk, offset);
+    let byte = |offset| Probe::get::<u8>(sk, offset);
+    // SAFETY: the caller's promise.
+    unsafe {
+        if has!(tcp_snd_wnd) && has!(tcp_snd_nxt) && has!(icsk_probes_out) && has!(tcp_keepalive_time)
+        {
+            (*peek).window = word(at!(tcp_snd_wnd));
+            (*peek).unsent = word(at!(tcp_write_seq)).wrapping_sub(word(at!(tcp_snd_nxt)));
+            (*peek).keepalive_time_jiffies = word(at!(tcp_keepalive_time));
+            (*peek).keepalive_intvl_jiffies = word(at!(tcp_keepalive_intvl));
+            (*peek).keepalive_probes = u16::from(byte(at!(tcp_keepalive_probes)));
+            (*peek).keepalive = u16::from(byte(at!(skc_flags)) >> KEEPOPEN & 1);
+            (*peek).retransmits = byte(at!(icsk_retransmits));
+            (*peek).backoff = byte(at!(icsk_backoff));
+            (*peek).probes_out = byte(at!(icsk_probes_out));
+            (*peek).sending = 1;
+        } else {
+            (*peek).window = 0;
+            (*peek).unsent = 0;
+            (*peek).keepalive_time_jiffies = 0;
+            (*peek).keepalive_intvl_jiffies = 0;
+            (*peek).keepalive_probes = 0;
+            (*peek).keepalive = 0;
+            (*peek).retransmits = 0;
+            (*peek).backoff = 0;
+            (*peek).probes_out = 0;
+            (*peek).sending = 0;
+        }
+        (*peek).user_timeout_ms = if has!(icsk_user_timeout) {
+            word(at!(icsk_user_timeout))
+        } else {
+            0
+        };
     }
 }
 

@@ -7,7 +7,7 @@ use aya_ebpf::programs::BtfTracePointContext;
 use tcptrace_common::record::{Exit, Kind};
 
 use crate::emit;
-use crate::layout::{Memory, Plain, at};
+use crate::layout::{Memory, Plain, at, has};
 
 #[btf_tracepoint(function = "sched_process_exit")]
 pub(crate) fn process_exit(ctx: BtfTracePointContext) -> i32 {
@@ -23,7 +23,12 @@ pub(crate) fn process_exit(ctx: BtfTracePointContext) -> i32 {
             *it = Exit {
                 at_ns: bpf_ktime_get_ns(),
                 started_boot_ns: Plain::get(leader, at!(task_start_boottime)),
-                kind: Kind::Exit as u32,
+                kind: Kind::Exit as u16,
+                status: if has!(task_exit_code) {
+                    Plain::get::<u32>(task, at!(task_exit_code)) as u16
+                } else {
+                    Exit::NO_STATUS
+                },
                 pid: Plain::get(task, at!(task_tgid)),
                 comm: Plain::get(leader, at!(task_comm)),
             };

@@ -7,7 +7,7 @@ use aya_ebpf::programs::BtfTracePointContext;
 use tcptrace_common::record::{Kind, RetransmitBody};
 
 use crate::emit::{self, About};
-use crate::layout::{Memory, Plain, at};
+use crate::layout::{Memory, Plain, at, has};
 use crate::sock;
 
 #[btf_tracepoint(function = "tcp_retransmit_skb")]
@@ -30,8 +30,16 @@ pub(crate) fn retransmit(ctx: BtfTracePointContext) -> i32 {
         backoff: byte(at!(icsk_backoff)),
         pending: byte(at!(icsk_pending)),
         ca_state: byte(at!(icsk_ca_state)) >> at!(icsk_ca_state_shift) & CA_STATE,
-        reserved: 0,
-        reserved_more: 0,
+        syn_retries: if has!(icsk_syn_retries) {
+            u16::from(byte(at!(icsk_syn_retries)))
+        } else {
+            0
+        },
+        user_timeout_ms: if has!(icsk_user_timeout) {
+            Plain::get(tp, at!(icsk_user_timeout))
+        } else {
+            0
+        },
     };
     let about = About {
         sock: sk as u64,

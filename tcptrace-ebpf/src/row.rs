@@ -67,7 +67,7 @@ pub(crate) unsafe fn fill<M: Memory>(
         (*row).state = M::get(tp, at!(skc_state));
         (*row).shutdown = M::get(tp, at!(sk_shutdown));
         (*row).error = word(at!(sk_err)) as u16;
-        (*row).reserved = 0;
+        (*row).substate = 0;
         addresses::<M>(row, tp, identity.v6);
     }
 }

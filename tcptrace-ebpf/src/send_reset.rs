@@ -8,9 +8,10 @@ use tcptrace_common::record::{Event, Kind, ResetBody, V4, V6, flag};
 
 use crate::emit::{self, About};
 use crate::filter;
-use crate::layout::{Memory, Plain, Probe, at};
+use crate::layout::{Memory, Plain, at};
 use crate::receive_reset::full_socket;
-use crate::sock::{self, Identity};
+use crate::segment::Segment;
+use crate::sock;
 
 #[btf_tracepoint(function = "tcp_send_reset")]
 pub(crate) fn send_reset(ctx: BtfTracePointContext) -> i32 {
@@ -40,18 +41,8 @@ fn answered(skb: *const u8, reason: u32) {
     let dev = Plain::get::<*const u8>(skb, at!(skb_dev));
     let net = Plain::get::<*const u8>(dev, at!(dev_net));
     let netns = Plain::get::<u32>(net, at!(net_inum));
-    let head = Plain::get::<*const u8>(skb, at!(skb_head));
-    let ip = usize::from(Plain::get::<u16>(skb, at!(skb_network_header)));
-    let tcp = usize::from(Plain::get::<u16>(skb, at!(skb_transport_header)));
-    // RFC 9293: source port, then destination port. RFC 791 and 8200: the version comes first.
-    let ports = Probe::get::<[u16; 2]>(head, tcp);
-    let v6 = Probe::get::<u8>(head, ip) >> 4 == 6;
-    let identity = Identity {
-        netns,
-        v6,
-        local_port: u16::from_be(ports[1]),
-        peer_port: u16::from_be(ports[0]),
-    };
+    let segment = Segment::of(skb, netns);
+    let identity = segment.identity;
     if !filter::passes(&identity) {
         return;
     }
@@ -61,17 +52,14 @@ fn answered(skb: *const u8, reason: u32) {
         state: 0,
         reserved: 0,
     };
-    if v6 {
+    if identity.v6 {
         emit::record::<Event<ResetBody, V6>>(Kind::Reset, |it| {
             // SAFETY: the ring handed out room for one record.
             unsafe {
                 let about = About::default();
                 emit::head(&raw mut (*it).head, Kind::Reset, &identity, about, flag::V6);
                 (*it).body = body;
-                (*it).addresses = V6 {
-                    peer: Probe::get(head, ip + 8),
-                    local: Probe::get(head, ip + 24),
-                };
+                (*it).addresses = segment.v6();
             }
         });
     } else {
@@ -86,10 +74,7 @@ fn answered(skb: *const u8, reason: u32) {
                     0,
                 );
                 (*it).body = body;
-                (*it).addresses = V4 {
-                    peer: Probe::get(head, ip + 12),
-                    local: Probe::get(head, ip + 16),
-                };
+                (*it).addresses = segment.v4();
             }
         });
     }

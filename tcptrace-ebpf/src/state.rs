@@ -2,15 +2,23 @@
 //! stored. Also raised by MPTCP, SCTP and DCCP: only full TCP sockets pass `bpf_skc_to_tcp_sock`.
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_current_task_btf};
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_task, bpf_get_current_task_btf, bpf_jiffies64,
+};
 use aya_ebpf::macros::{btf_tracepoint, map};
 use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::BtfTracePointContext;
-use tcptrace_common::record::{Kind, TransitionBody, flag};
+use tcptrace_common::record::{ClosingBody, Kind, TransitionBody, flag};
 
 use crate::emit::{self, About};
-use crate::layout::{Memory, Plain, Probe, at};
+use crate::enqueue;
+use crate::layout::{Memory, Plain, Probe, at, has};
 use crate::sock::{self, File};
+
+/// `enum` of include/net/tcp_states.h.
+const ESTABLISHED: i32 = 1;
+const SYN_RECV: i32 = 3;
+const FIN_WAIT1: i32 = 4;
 
 /// A state change, as the two programs compare it.
 #[derive(Clone, Copy)]
@@ -59,20 +67,63 @@ pub(crate) fn report(ctx: &BtfTracePointContext, more: u16) {
     let file = File::of::<Plain>(tp);
     let caller = Caller::of(tp);
     let word = |offset| Plain::get::<u32>(tp, offset);
+    // At this birth nothing is unread or unacknowledged: the room serves the listener's address.
+    let listener = if (from, to) == (SYN_RECV, ESTABLISHED) {
+        enqueue::listener_of(sk as u64)
+    } else {
+        None
+    };
+    let (unread, unacked) = match listener {
+        Some(address) => (address as u32, (address >> 32) as u32),
+        None => (
+            word(at!(tcp_rcv_nxt)).wrapping_sub(word(at!(tcp_copied_seq))),
+            word(at!(tcp_write_seq)).wrapping_sub(word(at!(tcp_snd_una))),
+        ),
+    };
+    let mut caller = caller;
+    if to == CLOSE_WAIT && caller.flags == 0 && at!(may_probe) == 1 && has!(wait_private) {
+        caller = Caller::waiting(tp);
+    }
     let about = About {
         sock: sk as u64,
         file_refs: file.references(),
-        flags: more | flag::SEQUENCES | file.flags | sock::life::<Plain>(tp) | caller.flags,
+        flags: more
+            | file.flags
+            | sock::life::<Plain>(tp)
+            | caller.flags
+            | if listener.is_some() {
+                flag::LISTENER
+            } else {
+                flag::SEQUENCES
+            },
         pid: caller.pid,
     };
     let body = TransitionBody {
         tid: caller.tid,
-        unread: word(at!(tcp_rcv_nxt)).wrapping_sub(word(at!(tcp_copied_seq))),
-        unacked: word(at!(tcp_write_seq)).wrapping_sub(word(at!(tcp_snd_una))),
+        unread,
+        unacked,
         states: (from as u8) << 4 | to as u8 & 15,
         shutdown: Plain::get::<u8>(tp, at!(sk_shutdown)),
         error: word(at!(sk_err)) as u16,
     };
+    if has!(tcp_lsndtime)
+        && has!(icsk_lrcvtime)
+        && has!(tcp_data_segs_in)
+        && has!(tcp_data_segs_out)
+        && (from, to) == (ESTABLISHED, FIN_WAIT1)
+    {
+        // SAFETY: no preconditions.
+        let now = unsafe { bpf_jiffies64() } as u32;
+        let closing = ClosingBody {
+            transition: body,
+            since_sent_jiffies: now.wrapping_sub(word(at!(tcp_lsndtime))),
+            since_received_jiffies: now.wrapping_sub(word(at!(icsk_lrcvtime))),
+            segments_in: word(at!(tcp_data_segs_in)),
+            segments_out: word(at!(tcp_data_segs_out)),
+        };
+        emit::event::<Plain, _>(Kind::Transition, tp, &identity, about, closing);
+        return;
+    }
     emit::event::<Plain, _>(Kind::Transition, tp, &identity, about, body);
 }
 
@@ -84,9 +135,34 @@ pub(crate) struct Caller {
     pub(crate) tid: u32,
 }
 
+/// The peer's FIN has arrived.
+const CLOSE_WAIT: i32 = 8;
+
 const PF_EXITING: u32 = 4;
 
 impl Caller {
+    /// In softirq nobody is at work, but who waits on the socket when its FIN arrives tells later
+    /// whether that process still holds it. The first entry is enough: a second blocked process is
+    /// a second holder.
+    #[inline(always)]
+    fn waiting(tp: *const u8) -> Self {
+        let queue = Probe::get::<*const u8>(tp, at!(sk_wq));
+        let head = queue.wrapping_add(at!(wq_wait_head));
+        let node = Probe::get::<*const u8>(head, at!(list_next));
+        let mut waiter = Self {
+            flags: flag::WAITER,
+            pid: 0,
+            tid: 0,
+        };
+        if node != head {
+            let entry = node.wrapping_sub(at!(wait_entry));
+            let task = Probe::get::<*const u8>(entry, at!(wait_private));
+            waiter.tid = Probe::get::<u64>(entry, at!(wait_func)) as u32;
+            waiter.pid = Probe::get::<u32>(task, at!(task_tgid));
+        }
+        waiter
+    }
+
     /// `sk_lock.owned` is set while a task holds the socket: then the current task is at work. Else a
     /// softirq or timer is, and whoever it interrupted has nothing to do with it.
     #[inline(always)]

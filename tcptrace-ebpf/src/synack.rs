@@ -9,7 +9,7 @@ use aya_ebpf::programs::BtfTracePointContext;
 use tcptrace_common::record::{Kind, SynackBody, flag};
 
 use crate::emit::{self, About};
-use crate::layout::{Memory, Plain, at};
+use crate::layout::{Memory, Plain, at, has};
 use crate::sock::{self, Identity};
 
 #[btf_tracepoint(function = "tcp_retransmit_synack")]
@@ -39,9 +39,22 @@ pub(crate) fn synack(ctx: BtfTracePointContext) -> i32 {
         ..About::default()
     };
     let body = SynackBody {
-        num_retrans: u64::from(Plain::get::<u8>(req, at!(req_num_retrans))),
-        reserved: 0,
+        num_retrans: u32::from(Plain::get::<u8>(req, at!(req_num_retrans))),
+        num_timeout: if has!(req_num_timeout) {
+            let bits = Plain::get::<u8>(req, at!(req_num_timeout));
+            u32::from(bits >> at!(req_num_timeout_shift) & NUM_TIMEOUT)
+        } else {
+            SynackBody::UNKNOWN
+        },
+        retries: if has!(icsk_syn_retries) {
+            u64::from(Plain::get::<u8>(tp, at!(icsk_syn_retries)))
+        } else {
+            0
+        },
     };
     emit::event::<Plain, _>(Kind::SynackRetransmit, req, &identity, about, body);
     0
 }
+
+/// `num_timeout` has seven bits.
+const NUM_TIMEOUT: u8 = 127;

@@ -1,14 +1,16 @@
 //! `iter/tcp`, 5.9 on: the hash tables of the network namespace of whoever creates the iterator.
 //! Full sockets with all facts; half-open ones and those in TIME_WAIT with their state and tuple.
 
+use core::ffi::c_void;
 use core::mem::MaybeUninit;
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::helpers::generated::bpf_skc_to_tcp_timewait_sock;
 use tcptrace_common::record::{Head, Row, flag};
 
 use crate::descriptors::{Meta, write};
 use crate::filter;
-use crate::layout::{Memory, Plain, at};
+use crate::layout::{Memory, Plain, at, has};
 use crate::row::{self, Holder};
 use crate::sock::{self, File, Identity};
 
@@ -71,6 +73,21 @@ extern "C" fn tables(ctx: *const Tcp) -> i32 {
 /// A zero that the compiler does not know, so that it makes no `memset` of many.
 static ZERO: u64 = 0;
 
+/// Of one in TIME_WAIT, what it waits for; `nothing` of others, and where the kernel does not tell.
+#[inline(always)]
+fn substate(sk: *const u8, nothing: u32) -> u32 {
+    if !has!(tw_substate) {
+        return nothing;
+    }
+    // SAFETY: the verifier checks that `sk` points to a sock_common.
+    let tw = unsafe { bpf_skc_to_tcp_timewait_sock(sk.cast_mut().cast::<c_void>()) }.cast::<u8>();
+    if tw.is_null() {
+        return nothing;
+    }
+    // A tcp_timewait_sock begins with its inet_timewait_sock.
+    u32::from(Plain::get::<u8>(tw.cast_const(), at!(tw_substate)))
+}
+
 /// A half-open connection or one in TIME_WAIT: no `struct sock`, only what both have in common.
 #[inline(always)]
 unsafe fn small(row: *mut Row, sk: *const u8, identity: &Identity) {
@@ -100,7 +117,7 @@ unsafe fn small(row: *mut Row, sk: *const u8, identity: &Identity) {
         (*row).state = Plain::get(sk, at!(skc_state));
         (*row).shutdown = zero as u8;
         (*row).error = zero as u16;
-        (*row).reserved = zero as u32;
+        (*row).substate = substate(sk, zero as u32);
         row::addresses::<Plain>(row, sk, identity.v6);
     }
 }

@@ -49,7 +49,7 @@ pub struct Ended {
 
 impl Agent {
     /// Starts `tcptrace record -o FILE` with the words of `options`, and waits until it is ready:
-    /// probes attached, snapshot taken.
+    /// probes attached, snapshot taken. TCPTRACE_TIER says how it may probe functions.
     pub fn record(options: &str) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let mut command = Command::new(agent_program()?);
@@ -58,6 +58,9 @@ impl Agent {
             .arg("-o")
             .arg(directory.path().join("recording.ndjson"))
             .args(options.split_whitespace());
+        if let Some(tier) = std::env::var_os("TCPTRACE_TIER") {
+            command.arg("--tier").arg(tier);
+        }
         Self::start(command, directory)
     }
 
@@ -203,6 +206,7 @@ impl Agent {
         );
         let recording = ended.recording()?;
         recording.footer()?;
+        crate::schema::holds(&recording)?;
         ended.replay_agrees(&recording)?;
         Ok(recording)
     }

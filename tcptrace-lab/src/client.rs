@@ -21,7 +21,7 @@ pub fn connect(netns: &Netns, server: SocketAddr, count: usize) -> Result<Vec<Tc
     netns.inside(|| {
         (0..count)
             .map(|_| {
-                TcpStream::connect_timeout(&server, PATIENCE)
+                TcpStream::connect_timeout(&server, PATIENCE * crate::patience())
                     .with_context(|| format!("cannot connect to the patient at {server}"))
             })
             .collect()

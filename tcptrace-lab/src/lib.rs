@@ -14,9 +14,12 @@ pub mod client;
 pub mod demo;
 pub mod netns;
 pub mod patient;
+pub mod programs;
 pub mod recording;
+pub mod schema;
 pub mod sockets;
 pub mod terminal;
+pub mod witness;
 
 use std::env;
 use std::path::PathBuf;
@@ -28,12 +31,23 @@ use anyhow::{Context, Result, bail};
 /// How often a condition is looked at while waiting for it.
 const POLL: Duration = Duration::from_millis(50);
 
-/// Looks until `probe` has an answer; an error that names `what` when it has none in time.
+/// How much longer than on a real machine everything may take: an emulated one is ten times slower, and
+/// so is a busy one. TCPTRACE_LAB_PATIENCE multiplies every time limit, of which none is a measurement.
+pub fn patience() -> u32 {
+    env::var("TCPTRACE_LAB_PATIENCE")
+        .ok()
+        .and_then(|factor| factor.parse().ok())
+        .unwrap_or(1)
+}
+
+/// Looks until `probe` has an answer; an error that names `what` when it has none in time, which
+/// [`patience`] stretches.
 pub fn wait_for<T>(
     what: &str,
     within: Duration,
     mut probe: impl FnMut() -> Result<Option<T>>,
 ) -> Result<T> {
+    let within = within * patience();
     let deadline = Instant::now() + within;
     loop {
         if let Some(answer) = probe()? {

@@ -67,7 +67,7 @@ impl Patient {
             ready: Value::Null,
         };
         patient.ready = patient
-            .line(READY)
+            .line(READY * crate::patience())
             .with_context(|| format!("the patient `{what}` did not get ready"))?;
         Ok(patient)
     }

@@ -54,6 +54,27 @@ impl Recording {
         Ok(last)
     }
 
+    /// Whether a program of this name was attached, by the header.
+    pub fn attached(&self, program: &str) -> bool {
+        let probes = self
+            .lines
+            .first()
+            .and_then(|line| line["probes"].as_array());
+        probes.is_some_and(|probes| {
+            probes
+                .iter()
+                .any(|probe| probe["name"] == program && probe["attached"] == true)
+        })
+    }
+
+    /// Whether every segment that meets a full queue is seen as it happens.
+    pub fn sees_queue_drops(&self) -> bool {
+        let either = |names: [&str; 2]| names.iter().any(|name| self.attached(name));
+        either(["syn_fexit", "syn_kretprobe"])
+            && either(["ack4_fentry", "ack4_kprobe"])
+            && either(["ack6_fentry", "ack6_kprobe"])
+    }
+
     /// Facts lost, all causes together, by the footer and by the `loss` lines: they must agree.
     pub fn losses(&self) -> Result<u64> {
         let footer = &self.footer()?["losses"];

@@ -279,3 +279,34 @@ fn the_load_makes_what_it_promises() -> Result<()> {
     assert_eq!(netns.counters()?["ListenOverflows"], 0);
     Ok(())
 }
+
+#[test]
+fn servers_and_clients_wait_for_their_peers() -> Result<()> {
+    let hosts = TwoHosts::new(1)?;
+    hosts.server.drop_arriving("tcp dport 81")?;
+    let knocking = format!("knock --connect {}", hosts.server_at(81));
+    let knocking = Patient::start(&hosts.client, &knocking)?;
+    let connecting = tcptrace_lab::sockets::table(&hosts.client)?;
+    let state = State::SynSent as u8;
+    assert_eq!(
+        connecting.iter().filter(|row| row.state == state).count(),
+        2
+    );
+    drop(knocking);
+
+    let filling = format!("serve --mode fill {}", hosts.listen_option());
+    let filling = Patient::start(&hosts.server, &filling)?;
+    let clients = connect(&hosts.client, hosts.server_at(filling.port()), 1)?;
+    await_count(&hosts.server, filling.port(), State::FinWait1, 1)?;
+    drop(clients);
+
+    let netns = Netns::new()?;
+    let deferring = Patient::start(&netns, "defer-accept --for 3")?;
+    let clients = connect(&netns, deferring.address(), 1)?;
+    assert_eq!(
+        on_port(&netns, deferring.port(), State::Established)?.len(),
+        0
+    );
+    drop(clients);
+    Ok(())
+}

@@ -5,11 +5,14 @@
 //! written when the first line that names it is, and the first event of a connecting socket, which
 //! has no port yet, when the second one has shown that it passes.
 
-use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
+
+use clap::ValueEnum;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tcptrace_core::engine::Annotation;
 use tcptrace_core::filter::Filter;
 use tcptrace_core::input::{ProcessFact, SocketKey};
-use tcptrace_core::units::{Pid, SockId};
+use tcptrace_core::units::{MonoNs, Pid, SockId};
 use tcptrace_core::{Engine, Finding, Input};
 
 use crate::recording::Recorder;
@@ -17,6 +20,21 @@ use crate::recording::Recorder;
 /// Processes, and sockets, whose lines are held back until somebody needs them. When there are
 /// more, all are forgotten: a line still carries its owner's name.
 const HELD: usize = 65_536;
+
+/// Sockets in trouble that are followed; the oldest is forgotten first, and its later lines are missing.
+const SUSPECTS: usize = 65_536;
+
+/// Which events are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Events {
+    /// Every event: a replay judges again
+    #[default]
+    All,
+    /// Events of sockets in trouble, from the first sign of it on
+    Suspects,
+    /// None: findings, counters and losses only
+    None,
+}
 
 /// The filter, and what waits behind it.
 #[derive(Debug, Default)]
@@ -26,6 +44,9 @@ pub(crate) struct Gate {
     complete: bool,
     processes: FxHashMap<Pid, Vec<Input>>,
     beginnings: FxHashMap<SockId, (Input, Annotation)>,
+    events: Events,
+    suspects: FxHashSet<SockId>,
+    oldest: VecDeque<SockId>,
 }
 
 impl Gate {
@@ -36,6 +57,16 @@ impl Gate {
             complete,
             ..Self::default()
         }
+    }
+
+    /// Lets pass only such events.
+    pub(crate) fn keeping(self, events: Events) -> Self {
+        Self { events, ..self }
+    }
+
+    /// Which events pass.
+    pub(crate) fn events(&self) -> Events {
+        self.events
     }
 
     /// Forgets what waits: another file begins.
@@ -79,9 +110,21 @@ impl Gate {
         engine: &Engine,
         recorder: &mut Recorder,
     ) {
-        if self.filter.is_empty() {
+        if self.filter.is_empty() && self.events == Events::All {
             recorder.input(input, annotation);
             return;
+        }
+        if self.events != Events::All {
+            let pass = match input {
+                Input::Process(_) => self.events == Events::Suspects,
+                Input::Snapshot(_) => false,
+                input if input.key().is_none() => true,
+                _ if self.events == Events::None => false,
+                input => self.follows(input, engine, recorder),
+            };
+            if !pass {
+                return;
+            }
         }
         if let Input::Process(fact) = input {
             self.hold(fact, input);
@@ -109,6 +152,61 @@ impl Gate {
             self.write(&input, &annotation, recorder);
         }
         self.write(input, annotation, recorder);
+    }
+
+    /// Whether `input` is about a socket in trouble, or the first sign that it is.
+    fn follows(&mut self, input: &Input, engine: &Engine, recorder: &mut Recorder) -> bool {
+        let Some(key) = input.key() else { return true };
+        if key.sock != SockId(0) && self.suspects.contains(&key.sock) {
+            if matches!(input, Input::Destroy(_)) {
+                self.suspects.remove(&key.sock);
+            }
+            return true;
+        }
+        let sign = match input {
+            Input::Transition(x) => x.error.is_some(),
+            Input::Retransmit(_)
+            | Input::SynackRetransmit(_)
+            | Input::Reset(_)
+            | Input::QueueDrop(_)
+            | Input::Inspection(_) => true,
+            // Listeners are few, and their queues tell what happens to the others.
+            Input::Listener(_) | Input::Carried(_) => return true,
+            _ => false,
+        };
+        if sign && key.sock != SockId(0) && self.passes(key, engine) {
+            while self.oldest.len() >= SUSPECTS
+                && let Some(oldest) = self.oldest.pop_front()
+            {
+                self.suspects.remove(&oldest);
+            }
+            self.suspects.insert(key.sock);
+            self.oldest.push_back(key.sock);
+            // What is known of it so far.
+            if let Some(carried) = engine.world().carried(key.sock, input.at()) {
+                let annotation = owned(engine, key.sock);
+                self.write(&Input::Carried(Box::new(carried)), &annotation, recorder);
+            }
+        }
+        sign
+    }
+
+    /// Writes what a segment begins with: what the engine knows of what passes.
+    pub(crate) fn checkpoint(&mut self, engine: &Engine, at: MonoNs, recorder: &mut Recorder) {
+        for input in engine.world().checkpoint(at) {
+            let follow = match (&input, self.events) {
+                (Input::Carried(_), Events::None) => false,
+                (Input::Carried(x), Events::Suspects) => self.suspects.contains(&x.key.sock),
+                _ => true,
+            };
+            if follow {
+                let annotation = input
+                    .key()
+                    .map(|key| owned(engine, key.sock))
+                    .unwrap_or_default();
+                self.record(&input, &annotation, engine, recorder);
+            }
+        }
     }
 
     fn passes(&self, key: &SocketKey, engine: &Engine) -> bool {
@@ -155,5 +253,16 @@ impl Gate {
                 recorder.input(&line, &Annotation::default());
             }
         }
+    }
+}
+
+/// The annotation of a line about a socket that something else brought about.
+fn owned(engine: &Engine, sock: SockId) -> Annotation {
+    Annotation {
+        process: engine
+            .world()
+            .socket(sock)
+            .and_then(|socket| socket.owner.clone()),
+        ..Annotation::default()
     }
 }

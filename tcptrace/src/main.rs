@@ -1,4 +1,4 @@
-//! The tcptrace agent. Data flows one way: command -> pump -> {kernel, recording, tui}; siblings
+//! The tcptrace agent. Data flows one way: command -> pump -> {kernel, recording, report, tui}; siblings
 //! never import one another.
 
 mod command;
@@ -8,6 +8,7 @@ mod kernel;
 mod printable;
 mod pump;
 mod recording;
+mod report;
 mod tui;
 
 fn main() -> std::process::ExitCode {

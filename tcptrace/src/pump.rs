@@ -44,10 +44,10 @@ const INTERVAL: Duration = Duration::from_millis(50);
 const REFRESH: Duration = Duration::from_millis(100);
 
 /// Records taken from the ring before they are applied.
-const BATCH: usize = 4096;
+const BATCH: usize = 512;
 
 /// Batches taken before the front and the signals get their turn.
-const BATCHES_PER_TURN: usize = 32;
+const BATCHES_PER_TURN: usize = 256;
 
 /// How long the start may take to judge what it found, before the first frame.
 const FIRST_VERDICTS: Duration = Duration::from_secs(4);
@@ -273,6 +273,9 @@ impl Pump {
             if let Some(warning) = self.recorder.as_mut().and_then(|r| r.warning(now)) {
                 front.warn(&warning);
             }
+            for silent in self.kernel.silent() {
+                front.warn(&silent);
+            }
             if now >= next_wishes {
                 self.requests.extend(front.wishes());
                 next_wishes = now.plus(POLL);
@@ -362,9 +365,37 @@ impl Pump {
             self.feed();
         }
         if let Some(recorder) = &mut self.recorder {
-            recorder.flush_if_due(self.kernel.now());
+            let now = self.kernel.now();
+            recorder.flush_if_due(now);
+            if recorder.rotation_due(now) {
+                self.next_segment(now);
+            }
         }
         Ok(())
+    }
+
+    /// Lets the recording go on in another file, which begins with what the engine knows.
+    fn next_segment(&mut self, now: MonoNs) {
+        let Self {
+            engine,
+            recorder: Some(recorder),
+            gate,
+            ..
+        } = self
+        else {
+            return;
+        };
+        let open = |finding: &&Arc<Finding>| gate.passes_finding(finding, engine);
+        let findings: Vec<_> = engine.findings().filter(open).cloned().collect();
+        if !recorder.next_segment(findings.len(), now) {
+            return;
+        }
+        let at = engine.world().now();
+        for finding in &findings {
+            recorder.open_finding(finding, at);
+        }
+        gate.checkpoint(engine, now, recorder);
+        recorder.began_segment();
     }
 
     /// Tells the engine the time.

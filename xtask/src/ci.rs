@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::{build_ebpf, shell, test};
+use crate::{build_ebpf, cost, shell, test, vm};
 
 /// What to run.
 #[derive(clap::Args, Default)]
@@ -45,6 +45,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         cargo(&lints)
     })?;
     step("tests", || test::run(&test::Options::default()))?;
+    step("instructions of the hot path", || {
+        cost::run(&cost::Options {
+            install: options.install,
+            ..cost::Options::default()
+        })
+    })?;
+    step("virtual machines", vm::matrix)?;
     step("documentation", || {
         let mut doc = shell::cargo();
         doc.env("RUSTDOCFLAGS", "-D warnings").args([

@@ -3,9 +3,11 @@
 //! `.ci/run` calls the same commands, so what CI does anyone can do. Nothing here is part of the
 //! product.
 
+mod bench;
 mod build_ebpf;
 mod captures;
 mod ci;
+mod cost;
 mod demo;
 mod install;
 mod repository;
@@ -43,6 +45,10 @@ enum Command {
     Captures,
     /// Run every test: unit, property, tidy, and the lab on the running kernel (needs root)
     Test(test::Options),
+    /// Measure what tcptrace costs, beside its peers, under loads of its own (needs root)
+    Bench(bench::Options),
+    /// Count the instructions of the hot path, and hold them against their budget
+    Cost(cost::Options),
     /// Compile the eBPF programs that the agent embeds
     BuildEbpf(build_ebpf::Options),
     /// What CI runs: formatting, lints, the eBPF object from source, every test, the documents
@@ -68,6 +74,8 @@ fn main() -> ExitCode {
         Command::Demo => demo::run(),
         Command::Captures => captures::run(),
         Command::Test(options) => test::run(&options),
+        Command::Bench(options) => bench::run(&options),
+        Command::Cost(options) => cost::run(&options),
         Command::BuildEbpf(options) => build_ebpf::run(&options),
         Command::Ci(options) => ci::run(&options),
         Command::Vm(args) => vm::run(&args),

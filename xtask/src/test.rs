@@ -11,11 +11,17 @@ use anyhow::{Context, Result, bail};
 use crate::{install, repository, shell};
 
 /// What the lab calls on, and the Debian package it comes in.
-const LAB_TOOLS: [(&str, &str); 4] = [
+const LAB_TOOLS: [(&str, &str); 10] = [
     ("ip", "iproute2"),
     ("ss", "iproute2"),
     ("nft", "nftables"),
     ("tmux", "tmux"),
+    ("nginx", "nginx"),
+    ("wrk", "wrk"),
+    ("redis-server", "redis-server"),
+    ("redis-benchmark", "redis-tools"),
+    ("zstd", "zstd"),
+    ("chromium", "chromium"),
 ];
 
 /// The lab's scenarios mostly wait, for timers of the kernel; more at a time would only blur the
@@ -23,9 +29,13 @@ const LAB_TOOLS: [(&str, &str); 4] = [
 const LAB_THREADS: &str = "--test-threads=4";
 
 /// What a test binary may still know when sudo starts it.
-const KEPT: [&str; 7] = [
+const KEPT: [&str; 11] = [
     "TCPTRACE_BIN",
+    "TCPTRACE_TIER",
     "TCPTRACE_LAB_CONNECTIONS",
+    "TCPTRACE_LAB_CLEAN_SECONDS",
+    "TCPTRACE_LAB_LEAKED",
+    "TCPTRACE_LAB_SOAK",
     "CARGO_MANIFEST_DIR",
     "CI",
     "INSTA_UPDATE",

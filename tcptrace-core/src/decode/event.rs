@@ -1,16 +1,19 @@
 //! Event records: what the attached programs put into the ring.
 
+use std::fmt;
 use std::time::Duration;
 
 use tcptrace_common::record::{
-    AcceptBody, Event, Exit, Gone, Kind, ResetBody, RetransmitBody, SynackBody, TransitionBody, V4,
-    V6, flag,
+    AcceptBody, ClosingBody, Event, Exit, Gone, Kind, QueueDropBody, ResetBody, RetransmitBody,
+    SynackBody, TransitionBody, V4, V6, flag,
 };
 
 use super::bytes::Bytes;
 use super::head::HeadFields;
-use super::{DecodeError, Hz, RawKey, SockAddress};
-use crate::input::{Context, ResetDirection, RetransmitReason};
+use super::{DecodeError, Hz, RawKey, SockAddress, WakeFunctions};
+use crate::input::{
+    Context, DropOutcome, FinWaiter, Queue, ResetDirection, RetransmitReason, Usage,
+};
 use crate::tcp::{Shutdown, TcpState};
 use crate::units::{Fd, MonoNs, Pid, Tid};
 
@@ -25,6 +28,7 @@ pub enum Raw {
     Reset(RawReset),
     Destroy(RawDestroy),
     Exit(RawExit),
+    QueueDrop(RawQueueDrop),
 }
 
 impl Raw {
@@ -38,6 +42,7 @@ impl Raw {
             Self::Reset(x) => x.at,
             Self::Destroy(x) => x.at,
             Self::Exit(x) => x.at,
+            Self::QueueDrop(x) => x.at,
         }
     }
 
@@ -83,9 +88,49 @@ pub struct RawTransition {
     pub unread: Option<u32>,
     /// `write_seq - snd_una`; absent likewise.
     pub unacked: Option<u32>,
+    /// How it was used, where our side closes first.
+    pub usage: Option<Usage>,
+    /// The listener in whose accept queue the child lies, where it was seen entering it.
+    pub listener: Option<SockAddress>,
+    /// Who waited on it first, of a change to CLOSE_WAIT that softirq made.
+    pub waiter: Option<RawWaiter>,
     /// The understudy reported it: the kernel skipped the first program, or an interrupt came
     /// between the two. A duplicate has the same (from, to) as the socket's last transition.
     pub understudy: bool,
+}
+
+/// The first entry of a wait queue, before its function is recognised.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct RawWaiter {
+    /// The lower half of `wait_queue_entry.func`; 0 in an empty queue.
+    function: u32,
+    /// The process of the task that `private` points to, if it points to a task.
+    pid: Pid,
+}
+
+impl fmt::Debug for RawWaiter {
+    // The address would leak the kernel's memory layout.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawWaiter").finish_non_exhaustive()
+    }
+}
+
+impl RawWaiter {
+    /// Who that is. Nothing where the functions were not learnt.
+    pub fn recognise(self, known: &WakeFunctions) -> Option<FinWaiter> {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "only the lower half was recorded"
+        )]
+        let is = |function: u64| function as u32 == self.function;
+        Some(match self.function {
+            0 => FinWaiter::Nobody,
+            _ if known.epoll == 0 || known.read == 0 => return None,
+            _ if is(known.epoll) => FinWaiter::Epoll,
+            _ if is(known.read) => FinWaiter::Blocked(self.pid),
+            _ => FinWaiter::Other,
+        })
+    }
 }
 
 /// See [`crate::input::Accept`].
@@ -126,6 +171,10 @@ pub struct RawRetransmit {
     pub rto: Option<Duration>,
     /// SOCK_DEAD.
     pub dead: bool,
+    /// `icsk_user_timeout`, when set.
+    pub user_timeout: Option<Duration>,
+    /// `icsk_syn_retries`, when set.
+    pub syn_retries: Option<u8>,
 }
 
 /// See [`crate::input::SynackRetransmit`]. The key's socket is the listener, its peer the client.
@@ -141,6 +190,10 @@ pub struct RawSynackRetransmit {
     pub acked: bool,
     /// `rskq_defer_accept` is set.
     pub defer_accept: bool,
+    /// `num_timeout`, where the kernel has it.
+    pub timeouts: Option<u8>,
+    /// `icsk_syn_retries` of the listener, when set.
+    pub retries: Option<u8>,
 }
 
 /// See [`crate::input::Reset`].
@@ -158,6 +211,23 @@ pub struct RawReset {
     pub reason: Option<u32>,
     /// Who was at work.
     pub context: Context,
+}
+
+/// See [`crate::input::QueueDrop`]. The key's socket is the listener, its peer the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawQueueDrop {
+    /// When.
+    pub at: MonoNs,
+    /// The listener, and the client's endpoint.
+    pub key: RawKey,
+    /// Which queue was full.
+    pub queue: Queue,
+    /// What became of the segment.
+    pub outcome: DropOutcome,
+    /// The queue's length.
+    pub depth: u32,
+    /// The listen backlog.
+    pub limit: u32,
 }
 
 /// See [`crate::input::Destroy`].
@@ -182,6 +252,8 @@ pub struct RawExit {
     pub comm: [u8; 16],
     /// When it started, on CLOCK_BOOTTIME, as `/proc/PID/stat` field 22 counts (in ns here).
     pub started_boot_ns: u64,
+    /// The signal that ended it, 0 for none; absent where the kernel does not say.
+    pub signal: Option<u8>,
 }
 
 impl RawExit {
@@ -212,20 +284,37 @@ pub fn event(record: &[u8], hz: Hz) -> Result<Raw, DecodeError> {
         Kind::Exit if record.len() == size_of::<Exit>() => Ok(exit(record)),
         Kind::Destroy | Kind::Exit => Err(wrong),
         _ => {
-            let v6 = match record.len() {
-                len if len == size_of::<Event<TransitionBody, V4>>() => false,
-                len if len == size_of::<Event<TransitionBody, V6>>() => true,
+            let (v6, long) = match record.len() {
+                len if len == size_of::<Event<TransitionBody, V4>>() => (false, false),
+                len if len == size_of::<Event<TransitionBody, V6>>() => (true, false),
+                len if len == size_of::<Event<ClosingBody, V4>>() => (false, true),
+                len if len == size_of::<Event<ClosingBody, V6>>() => (true, true),
                 _ => return Err(wrong),
             };
             let mut bytes = Bytes::new(record);
             let mut head = HeadFields::read(&mut bytes);
-            if v6 != head.is(flag::V6) {
+            if v6 != head.is(flag::V6) || (long && kind != Kind::Transition) {
                 return Err(wrong);
             }
             let body = bytes.take::<16>();
+            let more = if long { Some(bytes.take::<16>()) } else { None };
             head.addresses(&mut bytes);
-            about_socket(kind, &head, &mut Bytes::new(&body), hz)
+            let mut raw = about_socket(kind, &head, &mut Bytes::new(&body), hz)?;
+            if let (Raw::Transition(transition), Some(more)) = (&mut raw, more) {
+                transition.usage = Some(usage(&mut Bytes::new(&more), hz));
+            }
+            Ok(raw)
         }
+    }
+}
+
+/// The second half of a [`ClosingBody`].
+fn usage(bytes: &mut Bytes<'_>, hz: Hz) -> Usage {
+    let (sent, received) = (bytes.u32(), bytes.u32());
+    Usage {
+        idle: hz.duration(sent.min(received)),
+        segments_in: bytes.u32(),
+        segments_out: bytes.u32(),
     }
 }
 
@@ -237,6 +326,7 @@ fn about_socket(
 ) -> Result<Raw, DecodeError> {
     const _: () = assert!(size_of::<TransitionBody>() == size_of::<AcceptBody>());
     const _: () = assert!(size_of::<RetransmitBody>() == size_of::<SynackBody>());
+    const _: () = assert!(size_of::<QueueDropBody>() == size_of::<SynackBody>());
     let state = |number: u8| {
         TcpState::from_raw(number).ok_or(DecodeError::State {
             kind: kind as u8,
@@ -269,6 +359,14 @@ fn about_socket(
                 file_refs: head.is(flag::HAS_FILE).then_some(head.file_refs),
                 unread: started.then_some(unread),
                 unacked: started.then_some(unacked),
+                usage: None,
+                listener: head
+                    .is(flag::LISTENER)
+                    .then_some(SockAddress(u64::from(unacked) << 32 | u64::from(unread))),
+                waiter: head.is(flag::WAITER).then_some(RawWaiter {
+                    function: tid.0,
+                    pid: head.pid,
+                }),
                 understudy: head.is(flag::UNDERSTUDY),
             })
         }
@@ -288,6 +386,8 @@ fn about_socket(
             let flags = body.u8();
             let (attempt, backoff, pending, ca_state) =
                 (body.u8(), body.u8(), body.u8(), body.u8());
+            let syn_retries = u8::try_from(body.u16()).unwrap_or(u8::MAX);
+            let user_timeout = body.u32();
             Raw::Retransmit(RawRetransmit {
                 at: head.at,
                 key: head.key,
@@ -299,17 +399,25 @@ fn about_socket(
                 backoff,
                 rto: (rto != 0).then(|| hz.duration(rto)),
                 dead: head.is(flag::DEAD),
+                user_timeout: milliseconds(user_timeout),
+                syn_retries: (syn_retries != 0).then_some(syn_retries),
             })
         }
-        Kind::SynackRetransmit => Raw::SynackRetransmit(RawSynackRetransmit {
-            at: head.at,
-            key: head.key,
-            attempt: u8::try_from(body.u32())
-                .unwrap_or(u8::MAX)
-                .saturating_add(1),
-            acked: head.is(flag::ACKED),
-            defer_accept: head.is(flag::DEFER_ACCEPT),
-        }),
+        Kind::SynackRetransmit => {
+            let attempt = u8::try_from(body.u32()).unwrap_or(u8::MAX);
+            let timeouts = body.u32();
+            let retries = u8::try_from(body.u64()).unwrap_or(u8::MAX);
+            Raw::SynackRetransmit(RawSynackRetransmit {
+                at: head.at,
+                key: head.key,
+                attempt: attempt.saturating_add(1),
+                acked: head.is(flag::ACKED),
+                defer_accept: head.is(flag::DEFER_ACCEPT),
+                // SynackBody::UNKNOWN does not fit.
+                timeouts: u8::try_from(timeouts).ok(),
+                retries: (retries != 0).then_some(retries),
+            })
+        }
         Kind::Reset => {
             let tid = Tid(body.u32());
             let reason = body.u32();
@@ -327,8 +435,37 @@ fn about_socket(
                 context: head.context(tid),
             })
         }
+        Kind::QueueDrop => {
+            let (depth, limit) = (body.u32(), body.u32());
+            let (queue, outcome) = (body.u8(), body.u8());
+            let wrong = |value| DecodeError::Value {
+                kind: kind as u8,
+                value,
+            };
+            Raw::QueueDrop(RawQueueDrop {
+                at: head.at,
+                key: head.key,
+                queue: match queue {
+                    QueueDropBody::SYN => Queue::Syn,
+                    QueueDropBody::ACCEPT => Queue::Accept,
+                    other => return Err(wrong(other)),
+                },
+                outcome: match outcome {
+                    QueueDropBody::DROPPED => DropOutcome::Dropped,
+                    QueueDropBody::COOKIE => DropOutcome::Cookie,
+                    other => return Err(wrong(other)),
+                },
+                depth,
+                limit,
+            })
+        }
         Kind::Destroy | Kind::Exit => return Err(DecodeError::Kind(kind as u8)),
     })
+}
+
+/// TCP_USER_TIMEOUT; 0 is none.
+pub(super) fn milliseconds(count: u32) -> Option<Duration> {
+    (count != 0).then(|| Duration::from_millis(count.into()))
 }
 
 /// Which timer or algorithm resent a segment, from the timers as they stand at the tracepoint.
@@ -361,11 +498,14 @@ fn exit(record: &[u8]) -> Raw {
     let mut bytes = Bytes::new(record);
     let at = MonoNs(bytes.u64());
     let started_boot_ns = bytes.u64();
-    let _kind = bytes.u32();
+    let _kind = bytes.u16();
+    let status = bytes.u16();
     Raw::Exit(RawExit {
         at,
         pid: Pid(bytes.u32()),
         comm: bytes.take(),
         started_boot_ns,
+        // As wait(2) encodes it: the low seven bits are the signal.
+        signal: (status != Exit::NO_STATUS).then_some((status & 0x7f) as u8),
     })
 }

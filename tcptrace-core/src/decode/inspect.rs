@@ -7,9 +7,10 @@ use std::time::Duration;
 use tcptrace_common::record::{self, flag};
 
 use super::bytes::Bytes;
+use super::event::milliseconds;
 use super::head::{HeadFields, v4, v6};
 use super::{DecodeError, Hz, RawKey, SockAddress};
-use crate::input::{EpollWatch, Holder, QueueLevel, Waiters};
+use crate::input::{EpollWatch, Holder, QueueLevel, Sending, Waiters};
 use crate::tcp::{Shutdown, TcpState};
 use crate::units::{Fd, MonoNs};
 
@@ -48,6 +49,8 @@ pub struct RawRow {
     pub drops: Option<u32>,
     /// The walk of this listener's accept queue was cut off: the snapshot is not complete.
     pub cut: bool,
+    /// Of one in TIME_WAIT: an orphan that still waits for the peer's FIN.
+    pub orphan_fin_wait2: bool,
 }
 
 /// What a peek saw of one socket. Compare the identity: the address may be another socket's by now.
@@ -87,6 +90,8 @@ pub struct RawPeek {
     pub syn_depth: u32,
     /// `sk_drops`.
     pub drops: u32,
+    /// What the sending side waits for; absent where the kernel's fields are not known.
+    pub sending: Option<Sending>,
 }
 
 impl RawPeek {
@@ -109,6 +114,7 @@ impl RawPeek {
             syn_depth: None,
             drops: None,
             cut: false,
+            orphan_fin_wait2: false,
         }
     }
 }
@@ -164,6 +170,7 @@ pub fn row(bytes: &[u8], hz: Hz) -> Result<RawRow, DecodeError> {
         holder: u32::try_from(fields.fd).ok().map(|fd| Holder {
             pid: fields.head.pid,
             fd: Fd(fd),
+            cloexec: None,
         }),
         listener: (fields.listener != 0).then_some(SockAddress(fields.listener)),
         has_socket: fields.head.is(flag::HAS_SOCKET),
@@ -177,6 +184,8 @@ pub fn row(bytes: &[u8], hz: Hz) -> Result<RawRow, DecodeError> {
         syn_depth: listens.then_some(fields.syn_depth),
         drops: listens.then_some(fields.drops),
         cut: fields.head.is(flag::CUT),
+        orphan_fin_wait2: state == TcpState::TimeWait
+            && fields.substate == TcpState::FinWait2 as u32,
     })
 }
 
@@ -202,7 +211,7 @@ pub fn peek(bytes: &[u8], known: &WakeFunctions, hz: Hz) -> Result<Option<RawPee
     let data_ready = bytes.u64();
     let file_refs = bytes.u64();
     let (family, protocol) = (bytes.u16(), bytes.u16());
-    let _reserved = bytes.u32();
+    let sending = sending(&mut bytes, hz);
     let _jiffies = bytes.u64();
     let (head, last) = (bytes.u64(), bytes.u64());
     let tcp = protocol == IPPROTO_TCP && (family == AF_INET || family == AF_INET6);
@@ -230,7 +239,32 @@ pub fn peek(bytes: &[u8], known: &WakeFunctions, hz: Hz) -> Result<Option<RawPee
         queue: fields.queue,
         syn_depth: fields.syn_depth,
         drops: fields.drops,
+        sending: sending.filter(|_| state != TcpState::Listen),
     }))
+}
+
+/// Reads what the sending side waits for; 0 stands for "the namespace's" in settings.
+fn sending(bytes: &mut Bytes<'_>, hz: Hz) -> Option<Sending> {
+    let own = |jiffies: u32| (jiffies != 0).then(|| hz.duration(jiffies));
+    let (window, unsent) = (bytes.u32(), bytes.u32());
+    let user_timeout = milliseconds(bytes.u32());
+    let (time, interval) = (bytes.u32(), bytes.u32());
+    let probes = u8::try_from(bytes.u16()).unwrap_or(u8::MAX);
+    let keepalive = bytes.u16() != 0;
+    let (retransmits, backoff, probes_out) = (bytes.u8(), bytes.u8(), bytes.u8());
+    let known = bytes.u8() != 0;
+    known.then_some(Sending {
+        window,
+        unsent,
+        retransmits,
+        backoff,
+        probes_out,
+        user_timeout,
+        keepalive,
+        keepalive_time: own(time),
+        keepalive_interval: own(interval),
+        keepalive_probes: (probes != 0).then_some(probes),
+    })
 }
 
 /// `f_ref` stores one less than the references, and dead values have the top bit set.
@@ -320,6 +354,7 @@ struct RowFields {
     state: u8,
     shutdown: Shutdown,
     error: u16,
+    substate: u32,
 }
 
 impl RowFields {
@@ -336,7 +371,7 @@ impl RowFields {
         let state = bytes.u8();
         let shutdown = Shutdown(bytes.u8());
         let error = bytes.u16();
-        let _reserved = bytes.u32();
+        let substate = bytes.u32();
         // Rows have one width: an IPv4 address fills the first four of sixteen bytes.
         let (local, peer) = (bytes.take::<16>(), bytes.take::<16>());
         let read = |octets: [u8; 16]| {
@@ -363,6 +398,7 @@ impl RowFields {
             state,
             shutdown,
             error,
+            substate,
         }
     }
 

@@ -20,9 +20,9 @@ proptest! {
     }
 
     #[test]
-    fn records_of_the_right_size_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 936), kind in 0_u8..9, size in 0_usize..6) {
+    fn records_of_the_right_size_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 960), kind in 0_u8..10, size in 0_usize..8) {
         bytes[16] = kind;
-        let bytes = &bytes[..[24, 40, 56, 80, 112, 936][size]];
+        let bytes = &bytes[..[24, 40, 56, 72, 80, 96, 112, 960][size]];
         let _ = event(bytes, Hz(0));
         let _ = row(bytes, Hz(0));
         let _ = peek(bytes, &WakeFunctions::default(), Hz(0));
@@ -71,6 +71,65 @@ fn a_transition_is_read() {
 }
 
 #[test]
+fn a_close_says_how_the_connection_was_used() {
+    use tcptrace_common::record::flag;
+    let mut bytes = transition(flag::OWNED | flag::SEQUENCES, 1 << 4 | 4);
+    // Sent 1250 jiffies ago, received 1251 ago: 5 s; 3 segments in, 4 out.
+    for word in [1250_u32, 1251, 3, 4] {
+        bytes.extend(word.to_le_bytes());
+    }
+    bytes.extend([127, 0, 0, 1, 127, 0, 0, 2]);
+    let Ok(Raw::Transition(it)) = event(&bytes, HZ) else {
+        panic!("not a transition");
+    };
+    assert_eq!(it.key.local.to_string(), "127.0.0.1:80");
+    assert_eq!(
+        it.usage,
+        Some(crate::input::Usage {
+            idle: Duration::from_secs(5),
+            segments_in: 3,
+            segments_out: 4,
+        })
+    );
+    bytes[16] = 2;
+    assert!(matches!(
+        event(&bytes, HZ),
+        Err(DecodeError::Length { kind: 2, len: 72 })
+    ));
+}
+
+#[test]
+fn a_child_names_its_listener_in_place_of_sequence_numbers() {
+    use tcptrace_common::record::flag;
+    let mut bytes = transition(flag::LISTENER, 3 << 4 | 1);
+    bytes.extend([127, 0, 0, 1, 127, 0, 0, 1]);
+    let Ok(Raw::Transition(it)) = event(&bytes, HZ) else {
+        panic!("not a transition");
+    };
+    assert_eq!(it.listener, Some(SockAddress(6 << 32 | 5)));
+    assert_eq!((it.unread, it.unacked), (None, None));
+}
+
+#[test]
+fn a_drop_is_read() {
+    use crate::input::{DropOutcome, Queue};
+    let mut bytes = transition(0, 0);
+    bytes[16] = 8;
+    // The body begins with depth 1235 and limit 5; queue and outcome follow.
+    bytes[40] = 0;
+    bytes[41] = 1;
+    bytes.extend([127, 0, 0, 1, 127, 0, 0, 2]);
+    let Ok(Raw::QueueDrop(it)) = event(&bytes, HZ) else {
+        panic!("not a drop");
+    };
+    assert_eq!((it.queue, it.outcome), (Queue::Syn, DropOutcome::Cookie));
+    assert_eq!((it.depth, it.limit), (1235, 5));
+    bytes[41] = 2;
+    let wrong = DecodeError::Value { kind: 8, value: 2 };
+    assert_eq!(event(&bytes, HZ), Err(wrong));
+}
+
+#[test]
 fn mapped_addresses_are_ipv4() {
     use tcptrace_common::record::flag;
     let mut bytes = transition(flag::V6, 10 << 4 | 3);
@@ -113,15 +172,15 @@ fn a_wait_queue_is_walked_and_a_torn_one_is_told() {
         file_ref_bias: 1,
     };
     let answer = |prev_of_second: u64, last: u64| {
-        let mut bytes = vec![0_u8; 936];
+        let mut bytes = vec![0_u8; 960];
         let mut put =
             |at: usize, value: u64| bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
         put(8, 0xffff_8881_0000_0000);
         put(120, 0xd0);
         put(136, 6 << 16 | 10);
-        put(152, 0x10_000);
-        put(160, last);
-        let entry = |index: usize| 168 + index * 48;
+        put(176, 0x10_000);
+        put(184, last);
+        let entry = |index: usize| 192 + index * 48;
         // node, prev, func, ready, waited_on, events
         let entries = [
             [0x20_000, 0x10_000, 0xe0, 1, 0, 0x2001],

@@ -11,6 +11,17 @@ use crate::input::{EpollWatch, Holder, SocketKey, ThreadState};
 use crate::tcp::TcpState;
 use crate::units::{MonoNs, Pid, nanos};
 
+mod closing;
+mod unanswered;
+
+pub use closing::{
+    FinWait2Evidence, PortEvidence, ResetEvidence, Side, Spread, TimeWaitEvidence, Way,
+};
+pub use unanswered::{
+    AttemptOutcomes, BacklogTruncatedEvidence, ClosingStuckEvidence, DeadPeerEvidence, Detection,
+    Patience, Repeated, SynRetransmitEvidence, SynackRetransmitEvidence,
+};
+
 /// The proof of a finding, as data.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
@@ -20,6 +31,15 @@ pub enum Evidence {
     AcceptQueue(AcceptQueueEvidence),
     SynQueue(SynQueueEvidence),
     FinRetransmit(FinRetransmitEvidence),
+    TimeWait(TimeWaitEvidence),
+    Ports(PortEvidence),
+    FinWait2(FinWait2Evidence),
+    Resets(ResetEvidence),
+    SynRetransmit(SynRetransmitEvidence),
+    SynackRetransmit(SynackRetransmitEvidence),
+    DeadPeer(DeadPeerEvidence),
+    ClosingStuck(ClosingStuckEvidence),
+    BacklogTruncated(BacklogTruncatedEvidence),
 }
 
 /// Proof of a `close_wait_leak`, from the inspection of its first sample.
@@ -60,6 +80,12 @@ pub struct CloseWaitEvidence {
         skip_serializing_if = "Option::is_none"
     )]
     pub last_accept: Option<MonoNs>,
+    /// `never_accepted`: who accepted then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_acceptor: Option<Pid>,
+    /// `never_accepted`: whether that process still lives, as far as is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acceptor_lives: Option<bool>,
     /// Age of the oldest; a lower bound when `age_is_lower_bound`.
     #[serde(rename = "oldest_age_ns", serialize_with = "in_ns")]
     pub oldest_age: Duration,
@@ -71,6 +97,13 @@ pub struct CloseWaitEvidence {
         serialize_with = "open_and_limit"
     )]
     pub descriptors: Option<(u64, u64)>,
+    /// When that holder will have no descriptor left, if the growth of the last minutes goes on.
+    #[serde(
+        rename = "exhausted_in_ns",
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "maybe_in_ns"
+    )]
+    pub exhausted_in: Option<Duration>,
 }
 
 /// Proof of an `accept_queue_overflow`.
@@ -78,7 +111,9 @@ pub struct CloseWaitEvidence {
 pub struct AcceptQueueEvidence {
     /// The listener.
     pub listener: SocketKey,
-    /// The queue's length when last sampled full.
+    /// A look showed the queue full. Else the drops alone tell of it: it filled between two looks.
+    pub seen_full: bool,
+    /// The queue's length when last seen full, or else when last seen.
     pub depth: u32,
     /// Its limit: min(backlog, somaxconn).
     pub limit: u32,
@@ -122,7 +157,9 @@ pub struct AcceptQueueEvidence {
 pub struct SynQueueEvidence {
     /// The listener.
     pub listener: SocketKey,
-    /// Half-open connections when last sampled.
+    /// A look showed the queue full. Else the drops alone tell of it: it filled between two looks.
+    pub seen_full: bool,
+    /// Half-open connections when last seen full, or else when last seen.
     pub depth: u32,
     /// The limit: the listen backlog.
     pub limit: u32,
@@ -177,18 +214,17 @@ pub struct FinRetransmitEvidence {
         serialize_with = "maybe_in_ns"
     )]
     pub next_timeout: Option<Duration>,
-    /// The limit in force and the sysctl it comes from.
-    #[serde(
-        skip_serializing_if = "Option::is_none",
-        serialize_with = "sysctl_and_value"
-    )]
-    pub limit: Option<(&'static str, u32)>,
+    /// How long the kernel goes on, and by which setting.
+    #[serde(flatten)]
+    pub patience: Patience,
     /// No descriptor is left.
     pub orphan: bool,
     /// What became of the connections.
     pub outcomes: FinOutcomes,
     /// Segments that repeated data, not the FIN, in a closing state.
     pub data_retransmits: u64,
+    /// Which segment was lost, as far as this host can know.
+    pub lost: &'static str,
 }
 
 #[derive(Serialize)]

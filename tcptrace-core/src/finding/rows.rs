@@ -7,6 +7,9 @@ use crate::finding::{
 use crate::input::{EpollWatch, ThreadState};
 use crate::units::MonoNs;
 
+mod closing;
+mod unanswered;
+
 /// Names of the EPOLL* bits that are told.
 const EPOLL: [(u32, &str); 8] = [
     (0x1, "IN"),
@@ -29,6 +32,15 @@ impl Evidence {
             Self::AcceptQueue(e) => accept_queue(e, now),
             Self::SynQueue(e) => syn_queue(e),
             Self::FinRetransmit(e) => fin_retransmit(e),
+            Self::TimeWait(e) => closing::time_wait(e),
+            Self::Ports(e) => closing::ports(e),
+            Self::FinWait2(e) => closing::fin_wait2(e),
+            Self::Resets(e) => closing::resets(e),
+            Self::SynRetransmit(e) => unanswered::syn_retransmit(e),
+            Self::SynackRetransmit(e) => unanswered::synack_retransmit(e),
+            Self::DeadPeer(e) => unanswered::dead_peer(e),
+            Self::ClosingStuck(e) => unanswered::closing_stuck(e),
+            Self::BacklogTruncated(e) => unanswered::backlog_truncated(e),
         }
     }
 }
@@ -119,7 +131,12 @@ fn close_wait(e: &CloseWaitEvidence, now: MonoNs) -> Rows {
         rows.push(("blocked threads", e.blocked.to_string()));
     }
     for holder in &e.holders {
-        let text = format!("pid {} as fd {}", holder.pid.0, holder.fd.0);
+        let inherits = match holder.cloexec {
+            Some(true) => ", CLOEXEC",
+            Some(false) => ", without CLOEXEC",
+            None => "",
+        };
+        let text = format!("pid {} as fd {}{inherits}", holder.pid.0, holder.fd.0);
         rows.push(("holder", text));
     }
     for state in &e.threads {
@@ -127,16 +144,30 @@ fn close_wait(e: &CloseWaitEvidence, now: MonoNs) -> Rows {
     }
     maybe(&mut rows, "listener waited on", e.listener_watched, yes);
     maybe(&mut rows, "last accept", e.last_accept, ago(now));
+    maybe(&mut rows, "accepted by", e.last_acceptor, |pid| {
+        let end = match e.acceptor_lives {
+            Some(false) => ", which has exited",
+            _ => "",
+        };
+        format!("pid {}{end}", pid.0)
+    });
     maybe(&mut rows, "descriptors", e.descriptors, of);
+    maybe(&mut rows, "exhausted in", e.exhausted_in, human);
     rows.push(("looks", e.peeks.to_string()));
     maybe(&mut rows, "inferred", e.inference, str::to_owned);
     rows
 }
 
+/// A queue's length; when no look showed it full, that is said.
+fn queue(seen_full: bool, depth: u32, limit: u32) -> String {
+    let when = if seen_full { "" } else { " when looked at" };
+    format!("{depth}{when}, limit {limit}")
+}
+
 fn accept_queue(e: &AcceptQueueEvidence, now: MonoNs) -> Rows {
     let mut rows = vec![
         ("listener", e.listener.local.to_string()),
-        ("accept queue", format!("{}, limit {}", e.depth, e.limit)),
+        ("accept queue", queue(e.seen_full, e.depth, e.limit)),
         (
             "drops explained",
             format!("{} of {}", e.drops, e.kernel_drops),
@@ -161,7 +192,7 @@ fn accept_queue(e: &AcceptQueueEvidence, now: MonoNs) -> Rows {
 fn syn_queue(e: &SynQueueEvidence) -> Rows {
     let mut rows = vec![
         ("listener", e.listener.local.to_string()),
-        ("half-open", format!("{}, limit {}", e.depth, e.limit)),
+        ("half-open", queue(e.seen_full, e.depth, e.limit)),
         ("SYNs dropped", e.dropped.to_string()),
         ("answered with a cookie", e.cookies.to_string()),
         ("counted by the kernel", e.kernel_drops.to_string()),
@@ -185,14 +216,13 @@ fn fin_retransmit(e: &FinRetransmitEvidence) -> Rows {
     rows.push(("attempt", e.attempt.to_string()));
     rows.push(("backoff", e.backoff.to_string()));
     maybe(&mut rows, "next timeout", e.next_timeout, human);
-    maybe(&mut rows, "limit", e.limit, |(name, value)| {
-        format!("{value} ({name})")
-    });
+    unanswered::patience(&mut rows, &e.patience);
     rows.push(("orphan", yes(e.orphan)));
     rows.push(("waiting", e.outcomes.waiting.to_string()));
     rows.push(("acknowledged", e.outcomes.acknowledged.to_string()));
     rows.push(("reset", e.outcomes.reset.to_string()));
     rows.push(("timed out", e.outcomes.timed_out.to_string()));
     rows.push(("data repeated", e.data_retransmits.to_string()));
+    rows.push(("lost", e.lost.to_owned()));
     rows
 }

@@ -5,18 +5,12 @@
 
 use std::time::Duration;
 
-use crate::finding::{
-    AcceptQueueEvidence, Cause, CloseWaitEvidence, Evidence, FinRetransmitEvidence, Finding,
-    Service, SynQueueEvidence,
-};
+use crate::finding::{AcceptQueueEvidence, Cause, Evidence, Finding, Service, SynQueueEvidence};
 use crate::units::MonoNs;
 
-/// EPOLLET and EPOLLONESHOT, as in `<sys/epoll.h>`.
-const EDGE_TRIGGERED: u32 = 1 << 31;
-const ONE_SHOT: u32 = 1 << 30;
-
-/// EPOLLIN | EPOLLRDNORM | EPOLLRDHUP: what tells of a FIN.
-const TELLS_OF_EOF: u32 = 0x1 | 0x40 | 0x2000;
+mod close_wait;
+mod closing;
+mod unanswered;
 
 /// A duration as people say it: `800 ms`, `61 s`, `5 min`, `3 h`.
 pub(super) fn human(duration: Duration) -> String {
@@ -45,6 +39,15 @@ impl Finding {
             Evidence::AcceptQueue(e) => self.accept_queue(e, now),
             Evidence::SynQueue(e) => self.syn_queue(e),
             Evidence::FinRetransmit(e) => self.fin_retransmit(e),
+            Evidence::TimeWait(e) => self.time_wait(e),
+            Evidence::Ports(e) => self.ports(e),
+            Evidence::FinWait2(e) => self.fin_wait2(e, now),
+            Evidence::Resets(e) => self.resets(e),
+            Evidence::SynRetransmit(e) => self.syn_retransmit(e),
+            Evidence::SynackRetransmit(e) => self.synack_retransmit(e),
+            Evidence::DeadPeer(e) => self.dead_peer(e),
+            Evidence::ClosingStuck(e) => self.closing_stuck(e, now),
+            Evidence::BacklogTruncated(e) => self.backlog_truncated(e),
         }
     }
 
@@ -54,7 +57,16 @@ impl Finding {
             Evidence::CloseWait(e) => self.close_wait_advice(e),
             Evidence::AcceptQueue(e) => self.accept_queue_advice(e),
             Evidence::SynQueue(e) => syn_queue_advice(e, self.cause),
-            Evidence::FinRetransmit(e) => fin_retransmit_advice(e),
+            Evidence::FinRetransmit(e) => unanswered::fin_retransmit_advice(e),
+            Evidence::SynRetransmit(e) => unanswered::syn_retransmit_advice(e),
+            Evidence::SynackRetransmit(e) => unanswered::synack_retransmit_advice(e, self.cause),
+            Evidence::DeadPeer(e) => unanswered::dead_peer_advice(e),
+            Evidence::ClosingStuck(e) => unanswered::closing_stuck_advice(e, self.cause),
+            Evidence::BacklogTruncated(e) => unanswered::backlog_truncated_advice(e),
+            Evidence::TimeWait(e) => self.time_wait_advice(e),
+            Evidence::Ports(e) => self.ports_advice(e),
+            Evidence::FinWait2(e) => self.fin_wait2_advice(e),
+            Evidence::Resets(e) => self.resets_advice(e),
         }
     }
 
@@ -82,105 +94,6 @@ impl Finding {
         }
     }
 
-    fn close_wait(&self, e: &CloseWaitEvidence, now: MonoNs) -> String {
-        let who = self.who();
-        let place = self.place();
-        let n = many(self.count, "connection", "connections");
-        let bound = if e.age_is_lower_bound {
-            "at least "
-        } else {
-            ""
-        };
-        let age = format!("{bound}{}", human(now.since(self.since)));
-        let growth = self
-            .growth_per_minute
-            .map_or_else(String::new, |g| format!(", growing by {g:.1} a minute"));
-        let what = match self.cause {
-            Some(Cause::NeverAccepted) => {
-                let nobody = match e.listener_watched {
-                    Some(false) => "; nobody waits on the listener",
-                    Some(true) => "; somebody waits on the listener, but does not accept",
-                    None => "",
-                };
-                return format!(
-                    "{who} never accepted {n}{place}: the clients have closed, the oldest {age} \
-                     ago{growth}{nobody}"
-                );
-            }
-            Some(Cause::NoHolder) => {
-                return format!(
-                    "{n}{place} in CLOSE_WAIT that no process holds: the peer has closed, the \
-                     oldest {age} ago{growth}"
-                );
-            }
-            Some(Cause::EofUnread) => format!("has not read the end of {n}{place}"),
-            Some(Cause::NotWatched) => {
-                format!("forgot {n}{place}: no epoll, poll or read waits on them")
-            }
-            Some(Cause::SharedFd) => {
-                format!("still holds a copy of {n}{place} that another process is done with")
-            }
-            Some(Cause::EofReadNotClosed) => {
-                format!("read the end of {n}{place} and never closed them")
-            }
-            _ => format!("keeps {n}{place} in CLOSE_WAIT, why cannot be told"),
-        };
-        let stuck = match self.cause {
-            Some(Cause::EofUnread) => format!("; {}", unread(e)),
-            _ => String::new(),
-        };
-        format!("{who} {what}; the peer has closed, the oldest {age} ago{growth}{stuck}")
-    }
-
-    fn close_wait_advice(&self, e: &CloseWaitEvidence) -> String {
-        let text = match self.cause {
-            Some(Cause::NeverAccepted) if e.listener_watched == Some(false) => {
-                "register the listener with the event loop, or call accept in a loop: nothing in \
-                 the process would notice a new connection"
-            }
-            Some(Cause::NeverAccepted) => {
-                "look at what the accepting thread does: it is stuck, starved or out of \
-                 descriptors; accept in a loop until EAGAIN"
-            }
-            Some(Cause::NoHolder) => {
-                "look for descriptors in flight over UNIX sockets that nobody receives, and for \
-                 io_uring files that were never unregistered"
-            }
-            Some(Cause::EofUnread) if stopped(e) => {
-                "the process is stopped: continue it (kill -CONT) or end it"
-            }
-            Some(Cause::EofUnread) if fired_one_shot(e) => {
-                "re-arm the one-shot registration (EPOLL_CTL_MOD) after each event"
-            }
-            Some(Cause::EofUnread) if edge_triggered(e) => {
-                "with EPOLLET read until EAGAIN or 0 on every event: an edge is told only once"
-            }
-            Some(Cause::EofUnread) => {
-                "look at what the worker does (its stack, its locks): the socket has been \
-                 readable all that time"
-            }
-            Some(Cause::NotWatched) => {
-                "keep every accepted or pooled socket registered for reading, close it when read \
-                 returns 0, and let a pool's idle timeout be shorter than the server's"
-            }
-            Some(Cause::SharedFd) => {
-                "close the parent's copy after fork, set CLOEXEC, or call shutdown(SHUT_RDWR) \
-                 before close where no sibling still uses the connection"
-            }
-            Some(Cause::EofReadNotClosed) => {
-                "close the socket when read returns 0, on error paths too; a pool must drop a \
-                 connection that the server has closed"
-            }
-            _ => "look at the process that holds it; its reader hides what was read",
-        };
-        match (self.cause, e.descriptors) {
-            (Some(Cause::NeverAccepted), _) | (_, None) => text.to_owned(),
-            (_, Some((open, limit))) => {
-                format!("{text}; {open} of {limit} descriptors are open")
-            }
-        }
-    }
-
     fn accept_queue(&self, e: &AcceptQueueEvidence, now: MonoNs) -> String {
         let who = self.who();
         let place = self.place();
@@ -195,10 +108,13 @@ impl Finding {
             (Some(Cause::NotAccepting), None) => format!("{who} does not accept"),
             _ => format!("{who} accepts more slowly than clients arrive"),
         };
-        let full = if e.limit > 0 || e.depth > 0 {
-            format!(" is full ({} waiting, limit {})", e.depth, e.limit)
-        } else {
-            " is full".to_owned()
+        let full = match (e.seen_full, e.limit) {
+            (true, limit) => format!(" is full ({} waiting, limit {limit})", e.depth),
+            (false, 0) => " overflowed".to_owned(),
+            (false, limit) => format!(
+                " overflowed ({} waiting when looked at, limit {limit})",
+                e.depth
+            ),
         };
         let dropped = match (e.drops, e.synacks_to_answered_clients) {
             (0, 0) => String::new(),
@@ -215,6 +131,16 @@ impl Finding {
     }
 
     fn accept_queue_advice(&self, e: &AcceptQueueEvidence) -> String {
+        let abort = match e.abort_on_overflow {
+            Some(true) => {
+                "; net.ipv4.tcp_abort_on_overflow is 1: clients are reset instead of trying again"
+            }
+            _ => "",
+        };
+        format!("{}{abort}", self.accept_queue_remedy(e))
+    }
+
+    fn accept_queue_remedy(&self, e: &AcceptQueueEvidence) -> String {
         let backlog = match e.somaxconn {
             Some(max) if e.limit >= max => format!(
                 "raise net.core.somaxconn ({max}), then the backlog of listen ({})",
@@ -261,84 +187,21 @@ impl Finding {
             (d, 0) => format!("{} dropped", many(d, "SYN was", "SYNs were")),
             (d, c) => format!("{d} SYNs were dropped and {c} answered with a cookie"),
         };
+        let full = match (e.seen_full, e.limit) {
+            (true, limit) => format!("is full ({} half-open, limit {limit})", e.depth),
+            (false, 0) => "overflowed".to_owned(),
+            (false, limit) => format!(
+                "overflowed ({} half-open when looked at, limit {limit})",
+                e.depth
+            ),
+        };
         format!(
-            "the SYN queue{place} of {} is full ({} half-open, limit {}): {why}; {fate}, {} of {} \
-             the kernel counted",
+            "the SYN queue{place} of {} {full}: {why}; {fate}, {} of {} the kernel counted",
             self.who(),
-            e.depth,
-            e.limit,
             e.dropped + e.cookies,
             e.kernel_drops,
         )
     }
-
-    fn fin_retransmit(&self, e: &FinRetransmitEvidence) -> String {
-        let n = many(self.count, "connection", "connections");
-        let state = e
-            .state
-            .map_or_else(String::new, |state| format!(" in {state}"));
-        let next = e.next_timeout.map_or_else(String::new, |next| {
-            format!(", the next after {}", human(next))
-        });
-        let o = e.outcomes;
-        let mut ends = Vec::new();
-        for (count, what) in [
-            (o.waiting, "still waiting"),
-            (o.acknowledged, "acknowledged in the end"),
-            (o.reset, "reset"),
-            (o.timed_out, "given up"),
-        ] {
-            if count > 0 {
-                ends.push(format!("{count} {what}"));
-            }
-        }
-        format!(
-            "the peer does not acknowledge our FIN on {n}{} of {}: up to {}{state}{next}; {}",
-            self.place(),
-            self.who(),
-            many(e.attempt.into(), "attempt", "attempts"),
-            ends.join(", "),
-        )
-    }
-}
-
-fn unread(e: &CloseWaitEvidence) -> String {
-    let data = e.unread.unwrap_or(1).saturating_sub(1);
-    let what = match data {
-        0 => "only the end is unread".to_owned(),
-        n => many(n.into(), "byte is unread", "bytes are unread"),
-    };
-    let why = if stopped(e) {
-        ", and the process is stopped"
-    } else if fired_one_shot(e) {
-        ", and its one-shot epoll registration was not re-armed"
-    } else if e.epoll.iter().any(|w| w.ready && !w.waited_on) {
-        ", the event is pending, and nobody is in epoll_wait"
-    } else if e.epoll.iter().any(|w| w.waited_on && !w.ready) {
-        ", somebody is in epoll_wait, and no event is pending"
-    } else if e.blocked > 0 {
-        ", and a thread is blocked in a call on it"
-    } else {
-        ""
-    };
-    format!("{what}{why}")
-}
-
-fn stopped(e: &CloseWaitEvidence) -> bool {
-    !e.threads.is_empty() && e.threads.iter().all(|t| matches!(t.state, 'T' | 't'))
-}
-
-fn fired_one_shot(e: &CloseWaitEvidence) -> bool {
-    !e.epoll.is_empty()
-        && e.epoll
-            .iter()
-            .all(|w| w.events & ONE_SHOT != 0 && w.events & TELLS_OF_EOF == 0)
-}
-
-fn edge_triggered(e: &CloseWaitEvidence) -> bool {
-    e.epoll
-        .iter()
-        .any(|w| w.events & EDGE_TRIGGERED != 0 && !w.ready)
 }
 
 fn syn_queue_advice(e: &SynQueueEvidence, cause: Option<Cause>) -> String {
@@ -360,20 +223,4 @@ fn syn_queue_advice(e: &SynQueueEvidence, cause: Option<Cause>) -> String {
             e.limit
         ),
     }
-}
-
-fn fin_retransmit_advice(e: &FinRetransmitEvidence) -> String {
-    let limit = match e.limit {
-        Some((name, value)) => format!("the kernel gives up by net.ipv4.{name} ({value})"),
-        None => "the kernel gives up by itself".to_owned(),
-    };
-    let held = if e.orphan {
-        "no descriptor is held, only kernel memory"
-    } else {
-        "the process still holds the descriptor"
-    };
-    format!(
-        "see whether the peer is alive and a firewall or load balancer drops what belongs to \
-         connections it has forgotten; {limit}, {held}"
-    )
 }

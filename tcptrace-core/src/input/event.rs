@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::SocketKey;
 use crate::tcp::{Shutdown, TcpState};
-use crate::units::{Fd, MonoNs, Pid, Tid};
+use crate::units::{Fd, MonoNs, Pid, SockId, Tid};
 
 /// In whose context the kernel was when it reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,31 @@ impl Context {
             Self::Interrupt => None,
         }
     }
+}
+
+/// How a connection was used until our side closed it first: what tells an exchange per connection
+/// from an idle timeout and from a limit of requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Time since data last went either way (`lsndtime`, `icsk_ack.lrcvtime`), in steps of a jiffy.
+    pub idle: Duration,
+    /// Segments with data that arrived (`data_segs_in`).
+    pub segments_in: u32,
+    /// Segments with data that were sent, retransmissions included (`data_segs_out`).
+    pub segments_out: u32,
+}
+
+/// Who waited on a socket first when the peer's FIN arrived: the first entry of its wait queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FinWaiter {
+    /// Nobody: the wait queue was empty.
+    Nobody,
+    /// An epoll registration, which holds no reference to the file.
+    Epoll,
+    /// A thread of this process, blocked in a read or write: it held the descriptor.
+    Blocked(Pid),
+    /// Poll, select, io_uring or a kernel user: each holds a reference to the file.
+    Other,
 }
 
 /// A state change, reported by `sock:inet_sock_set_state` before the kernel stores the new state.
@@ -66,6 +91,13 @@ pub struct Transition {
     pub unread: Option<u32>,
     /// `write_seq - snd_una`: what the peer has not acknowledged; a FIN counts 1.
     pub unacked: Option<u32>,
+    /// How the connection was used: from ESTABLISHED to FIN_WAIT1 only.
+    pub usage: Option<Usage>,
+    /// The listener in whose accept queue the child lies, where it was seen entering it: with a
+    /// probe of `inet_csk_reqsk_queue_add`, at SYN_RECV to ESTABLISHED.
+    pub listener: Option<SockId>,
+    /// Who waited, of a change to CLOSE_WAIT that softirq made; else unknown.
+    pub waiter: Option<FinWaiter>,
 }
 
 impl Transition {
@@ -142,6 +174,10 @@ pub struct Retransmit {
     pub rto: Option<Duration>,
     /// No descriptor is left.
     pub dead: bool,
+    /// TCP_USER_TIMEOUT, where the socket has one: it overrides the sysctls' limits.
+    pub user_timeout: Option<Duration>,
+    /// TCP_SYNCNT, where the socket has one: it overrides `tcp_syn_retries`.
+    pub syn_retries: Option<u8>,
 }
 
 /// A SYN-ACK was sent again. The socket of the key is the listener; `key.peer` the client.
@@ -157,6 +193,11 @@ pub struct SynackRetransmit {
     pub acked: bool,
     /// TCP_DEFER_ACCEPT is set on the listener.
     pub defer_accept: bool,
+    /// `num_timeout`: how often the timer of the half-open connection had fired before this. Less
+    /// than the repetitions before this one when some of them answered a repeated SYN.
+    pub timeouts: Option<u8>,
+    /// TCP_SYNCNT of the listener, where it has one: it overrides `tcp_synack_retries`.
+    pub retries: Option<u8>,
 }
 
 /// Who sent the reset.
@@ -173,7 +214,7 @@ pub enum ResetDirection {
 pub struct Reset {
     /// When.
     pub at: MonoNs,
-    /// The socket, or [`SockId`](crate::units::SockId) 0 when none matched.
+    /// The socket, or [`SockId`] 0 when none matched.
     pub key: SocketKey,
     /// Which way.
     pub direction: ResetDirection,

@@ -16,6 +16,9 @@ pub struct Holder {
     pub pid: Pid,
     /// Under which number.
     pub fd: Fd,
+    /// It closes on exec (O_CLOEXEC); absent where nobody looked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cloexec: Option<bool>,
 }
 
 /// A socket that a snapshot found. One row per descriptor: a socket with two holders has two rows.
@@ -175,6 +178,33 @@ pub struct Inspection {
     pub listener: Option<SockId>,
     /// What the holders' threads are doing, at most 8.
     pub threads: Vec<ThreadState>,
+    /// What its sending side waits for, where the kernel's fields are known.
+    pub sending: Option<Sending>,
+}
+
+/// What the sending side of a socket waits for, and how long it would.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sending {
+    /// `snd_wnd`: bytes that the peer has room for.
+    pub window: u32,
+    /// `write_seq - snd_nxt`: bytes never sent; a FIN counts 1.
+    pub unsent: u32,
+    /// `icsk_retransmits`: timeouts since the last acknowledgement that moved forward.
+    pub retransmits: u8,
+    /// `icsk_backoff`.
+    pub backoff: u8,
+    /// `icsk_probes_out`: window or keepalive probes that are unanswered.
+    pub probes_out: u8,
+    /// TCP_USER_TIMEOUT, where the socket has one.
+    pub user_timeout: Option<Duration>,
+    /// SO_KEEPALIVE is set.
+    pub keepalive: bool,
+    /// TCP_KEEPIDLE, where it is not the namespace's.
+    pub keepalive_time: Option<Duration>,
+    /// TCP_KEEPINTVL, where it is not the namespace's.
+    pub keepalive_interval: Option<Duration>,
+    /// TCP_KEEPCNT, where it is not the namespace's.
+    pub keepalive_probes: Option<u8>,
 }
 
 /// The descriptors that refer to a socket.
@@ -219,6 +249,10 @@ pub struct Counters {
     pub backlog_drop: u64,
     pub time_wait_overflow: u64,
     pub abort_on_memory: u64,
+    /// Now, no total: sockets in TIME_WAIT, orphans in FIN_WAIT2 included (`/proc/net/sockstat`, `tw`).
+    pub tw_sockets: Option<u64>,
+    /// Now, on request: how many of those are orphans that still wait for the peer's FIN.
+    pub orphan_fin_wait2: Option<u64>,
 }
 
 /// The sysctls of one network namespace that bear on findings; absent where the kernel has none.
@@ -239,4 +273,18 @@ pub struct NetnsFacts {
     pub tcp_fin_timeout: Option<u32>,
     pub tcp_abort_on_overflow: Option<u32>,
     pub tcp_max_tw_buckets: Option<u32>,
+    pub tcp_tw_reuse: Option<u32>,
+    pub tcp_timestamps: Option<u32>,
+    /// Of the initial namespace only: the limit is the host's.
+    pub tcp_max_orphans: Option<u32>,
+    /// `ip_local_port_range`: the first port.
+    pub local_port_first: Option<u32>,
+    /// `ip_local_port_range`: the last port.
+    pub local_port_last: Option<u32>,
+    /// How many ports of the range `ip_local_reserved_ports` takes out.
+    pub local_ports_reserved: Option<u32>,
+    pub tcp_syn_linear_timeouts: Option<u32>,
+    pub tcp_keepalive_time: Option<u32>,
+    pub tcp_keepalive_intvl: Option<u32>,
+    pub tcp_keepalive_probes: Option<u32>,
 }

@@ -33,6 +33,8 @@ pub enum ProcessFact {
         pid: Pid,
         /// Its name at the end, for a process that was too short-lived to be looked up.
         name: Arc<str>,
+        /// The signal that ended it, 0 for none; absent where the kernel does not say.
+        signal: Option<u8>,
     },
 }
 

@@ -10,16 +10,20 @@ use crate::book::Gist;
 use crate::finding::{AcceptQueueEvidence, Cause, Confidence, Evidence, Severity};
 use crate::rules::Bench;
 use crate::rules::drops::{Listener, Overflow, confidence};
+use crate::settings::Settings;
 use crate::units::MonoNs;
 
-/// No accept for longer than this while full: not slow but absent.
-const NOT_ACCEPTING_AFTER: Duration = Duration::from_secs(1);
+/// The first verdict waits this long beyond the time after which no accept means not accepting.
+const MARGIN: Duration = Duration::from_millis(100);
 
-/// The first verdict waits until [`NOT_ACCEPTING_AFTER`] can be told.
-pub(crate) const DECIDE_AFTER: Duration = Duration::from_millis(1_100);
+/// With a longer threshold the verdict does not wait for it: the cause is refined later.
+const DECIDE_AT_MOST: Duration = Duration::from_secs(5);
 
-/// Clients have given up after so long: SYNs were repeated at 1, 3 and 7 s.
-const CRITICAL_AFTER: Duration = Duration::from_secs(10);
+/// When the first verdict falls.
+pub(crate) fn decide_after(settings: &Settings) -> Duration {
+    let absent = settings.accept_queue_overflow.not_accepting_after;
+    absent.min(DECIDE_AT_MOST) + MARGIN
+}
 
 /// A look at the queue or the descriptors older than this says nothing of now.
 const STALE: Duration = Duration::from_secs(15);
@@ -36,7 +40,9 @@ pub(crate) fn judge(
         .as_ref()
         .and_then(|owner| bench.descriptors.get(&owner.process.pid))
         .copied();
-    let stuck = listener.and_then(|l| stuck_since(l, overflow, bench.at));
+    let limits = &bench.settings.accept_queue_overflow;
+    let stuck =
+        listener.and_then(|l| stuck_since(l, overflow, bench.at, limits.not_accepting_after));
     // accept allocates the descriptor before it takes a connection; the last one may be in use
     // for a log file or a health check.
     let out_of_descriptors =
@@ -53,7 +59,7 @@ pub(crate) fn judge(
         |was| if rank(was) > rank(cause) { was } else { cause },
     );
     overflow.cause = Some(cause);
-    if stuck.is_some_and(|since| bench.at.since(since) >= CRITICAL_AFTER) {
+    if stuck.is_some_and(|since| bench.at.since(since) >= limits.critical_after) {
         overflow.severity = Severity::Critical;
     }
     overflow.severity = overflow.severity.max(Severity::Warning);
@@ -73,6 +79,7 @@ pub(crate) fn judge(
     let facts = bench.world.netns_facts(overflow.netns);
     let evidence = AcceptQueueEvidence {
         listener: overflow.key,
+        seen_full: listener.is_some_and(|l| l.full_level.is_some()),
         depth: level.map_or(0, |l| l.depth),
         limit: level.map_or(0, |l| l.limit),
         somaxconn: facts.and_then(|f| f.somaxconn),
@@ -107,7 +114,12 @@ fn rank(cause: Cause) -> u8 {
 }
 
 /// Since when the queue has been full and nobody has accepted, if that is so and long enough.
-fn stuck_since(listener: &Listener, overflow: &Overflow, now: MonoNs) -> Option<MonoNs> {
+fn stuck_since(
+    listener: &Listener,
+    overflow: &Overflow,
+    now: MonoNs,
+    absent: Duration,
+) -> Option<MonoNs> {
     let fresh = |at: Option<MonoNs>| at.is_some_and(|at| now.since(at) <= STALE);
     let full = match listener.full_since {
         Some(since) if fresh(listener.accept_full_at) => since,
@@ -116,5 +128,5 @@ fn stuck_since(listener: &Listener, overflow: &Overflow, now: MonoNs) -> Option<
         _ => return None,
     };
     let since = listener.last_accept.map_or(full, |(at, _)| at.max(full));
-    (now.since(since) > NOT_ACCEPTING_AFTER).then_some(since)
+    (now.since(since) > absent).then_some(since)
 }

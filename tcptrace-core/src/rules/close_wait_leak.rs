@@ -91,6 +91,11 @@ impl CloseWaitLeak {
         self.suspects.values().filter(due).count()
     }
 
+    /// Whether a socket in CLOSE_WAIT is a half-close in use, by its last judgement.
+    pub(crate) fn in_use(&self, sock: SockId) -> bool {
+        self.suspects.get(&sock).is_some_and(|s| s.in_use)
+    }
+
     // Facts as they arrive: who is suspected.
 
     pub(crate) fn saw_transition(&mut self, x: &Transition, waiting: &mut Vec<(MonoNs, Fact)>) {
@@ -101,6 +106,7 @@ impl CloseWaitLeak {
                 at_fin: AtFin {
                     unread: x.unread.filter(|_| x.context == Context::Interrupt),
                     file_refs: x.file_refs,
+                    waiter: x.waiter,
                 },
             });
         } else if x.from == TcpState::CloseWait && self.suspects(x.key.sock) {
@@ -336,11 +342,13 @@ impl CloseWaitLeak {
     }
 
     fn judge(&mut self, sock: SockId, bench: &mut Bench<'_>) {
-        let Some(suspect) = self.suspects.get(&sock) else {
+        let Some(suspect) = self.suspects.get_mut(&sock) else {
             return;
         };
         let lost = bench.world.lost_between(suspect.entered, bench.at);
-        match suspect.judge(bench.at, bench.settings, lost) {
+        let answer = suspect.judge(bench.at, bench.settings, lost);
+        suspect.in_use = matches!(answer, Answer::InUse { .. });
+        match answer {
             Answer::Guilty(verdict) => self.convict(sock, verdict, bench),
             Answer::InUse { until } => {
                 self.leave_group(sock, bench);
@@ -373,9 +381,9 @@ impl CloseWaitLeak {
             if group.next_minute != bench.at {
                 return;
             }
-            group.minute();
+            group.minute(bench.settings);
             // A group that has long stopped growing sleeps until somebody joins.
-            if !group.doze() {
+            if !group.doze(bench.settings) {
                 group.next_minute = bench.at.plus(MINUTE);
                 bench
                     .timers

@@ -44,11 +44,14 @@ const REVIEW: Duration = Duration::from_secs(1);
 /// How often the descriptors of an overflowing listener's owner are counted.
 const DESCRIPTORS_EVERY: u64 = 5;
 
+/// With syncookies = 2 the kernel sends a cookie for every SYN, full or not.
+const COOKIES_ALWAYS: u32 = 2;
+
 /// Client addresses told apart.
 const SOURCES: usize = 1024;
 
-/// Seconds of drops kept, for rates.
-const SECONDS: usize = 16;
+/// Seconds of drops kept, for rates: a threshold may ask for at most so many.
+pub(crate) const SECONDS: usize = 64;
 
 /// What the kernel counted in a namespace, and how much of it has been seen one by one.
 #[derive(Debug, Default)]
@@ -167,6 +170,11 @@ impl Drops {
     }
 
     pub(crate) fn dropped(&mut self, x: &QueueDrop, bench: &mut Bench<'_>) {
+        let facts = bench.world.netns_facts(x.key.netns);
+        let always = facts.and_then(|facts| facts.tcp_syncookies) == Some(COOKIES_ALWAYS);
+        if always && x.outcome == DropOutcome::Cookie {
+            return;
+        }
         let counted = self.counted.entry(x.key.netns).or_default();
         let kind = match (x.queue, x.outcome) {
             (Queue::Accept, _) => 0,
@@ -245,7 +253,7 @@ impl Drops {
             service: port.map_or(Service::Unknown, Service::Local),
         };
         let decide = match queue {
-            Queue::Accept => accept_queue_overflow::DECIDE_AFTER,
+            Queue::Accept => accept_queue_overflow::decide_after(bench.settings),
             Queue::Syn => syn_queue_overflow::DECIDE_AFTER,
         };
         let counted = self.counted.entry(key.netns).or_default();

@@ -12,25 +12,18 @@ use crate::finding::{
     Confidence, Evidence, FinOutcomes, Kind, Owner, Provenance, Service, Severity,
 };
 use crate::input::{Destroy, Retransmit, RetransmitReason, Transition};
+use crate::rules::per_second::PerSecond;
 use crate::rules::{Bench, Fact, Timer};
 use crate::tcp::TcpState;
 use crate::units::{MonoNs, SockId};
 use crate::world::{Socket, World};
 
-mod closes;
 mod group;
 
-use closes::Closes;
 use group::{Group, evidence};
 
-/// A FIN lost once or twice is the weather; the third attempt waits longer than most applications.
-const INFO_ATTEMPT: u32 = 3;
-
-/// Connections, and their share of closes, in [`WINDOW`] that make it a warning: more than single
-/// clients that lost their network.
-const WARNING_CONNECTIONS: usize = 10;
-const WARNING_PERCENT_OF_CLOSES: u64 = 1;
-const WINDOW: Duration = Duration::from_secs(60);
+/// After so long without news it is over.
+const QUIET: Duration = Duration::from_secs(60);
 
 /// Closing connections followed at once. Each repeats a FIN; a host with more has one cause.
 const FOLLOWED: usize = 65_536;
@@ -86,7 +79,7 @@ pub(crate) struct FinRetransmit {
     followed: BTreeSet<SockId>,
     closing: BTreeMap<SockId, Closing>,
     groups: BTreeMap<Subject, Group>,
-    closes: Closes,
+    closes: PerSecond,
 }
 
 impl FinRetransmit {
@@ -154,7 +147,8 @@ impl FinRetransmit {
             closing.fins += 1;
             closing.last = *x;
         }
-        let qualifies = closing.attempts() >= INFO_ATTEMPT && closing.fins > 0;
+        let info = bench.settings.fin_retransmit.info_attempt;
+        let qualifies = u64::from(closing.attempts()) >= info && closing.fins > 0;
         match closing.subject.clone() {
             None if qualifies => self.join(sock, bench),
             None => {}
@@ -202,7 +196,7 @@ impl FinRetransmit {
         let data = closing.data;
         let first = closing.first;
         let group = self.groups.entry(subject.clone()).or_insert_with(|| {
-            let next_review = bench.at.plus(WINDOW);
+            let next_review = bench.at.plus(QUIET);
             bench.timers.set(next_review, Timer::Fin(subject.clone()));
             Group {
                 since: first,
@@ -261,7 +255,7 @@ impl FinRetransmit {
                 Ending::TimedOut => group.outcomes.timed_out += 1,
             }
             if group.waiting.is_empty() {
-                group.next_review = bench.at.plus(WINDOW);
+                group.next_review = bench.at.plus(QUIET);
                 bench
                     .timers
                     .set(group.next_review, Timer::Fin(subject.clone()));
@@ -292,7 +286,7 @@ impl FinRetransmit {
             self.closing.remove(&sock);
             self.followed.remove(&sock);
         }
-        let quiet_at = group.active.plus(WINDOW);
+        let quiet_at = group.active.plus(QUIET);
         if group.waiting.is_empty() && quiet_at <= bench.at {
             self.groups.remove(subject);
             bench.book.resolve(subject, bench.at);
@@ -302,7 +296,7 @@ impl FinRetransmit {
             quiet_at
         } else {
             // Something waits and is silent: timeouts double, and so do these looks.
-            bench.at.plus(WINDOW.max(bench.at.since(group.active)))
+            bench.at.plus(QUIET.max(bench.at.since(group.active)))
         };
         bench
             .timers
@@ -310,19 +304,20 @@ impl FinRetransmit {
         self.tell(subject, bench);
     }
 
-    fn gist(&mut self, subject: &Subject, at: MonoNs) -> Option<Gist> {
-        let closes = self.closes.within(at);
+    fn gist(&mut self, subject: &Subject, bench: &Bench<'_>) -> Option<Gist> {
+        let (at, limits) = (bench.at, &bench.settings.fin_retransmit);
+        let closes = self.closes.within(at, limits.window);
         let group = self.groups.get_mut(subject)?;
         while group
             .recent
             .front()
-            .is_some_and(|first| at.since(*first) > WINDOW)
+            .is_some_and(|first| at.since(*first) > limits.window)
         {
             group.recent.pop_front();
         }
-        let recent = group.recent.len();
-        group.warned |= recent >= WARNING_CONNECTIONS
-            && recent as u64 * 100 >= closes * WARNING_PERCENT_OF_CLOSES;
+        let recent = group.recent.len() as u64;
+        group.warned |=
+            recent >= limits.warning_count && recent * 100 >= closes * limits.warning_percent;
         Some(Gist {
             count: group.count,
             progress: u64::from(group.worst.map_or(0, |(attempts, _)| attempts))
@@ -338,7 +333,7 @@ impl FinRetransmit {
     }
 
     fn tell(&mut self, subject: &Subject, bench: &mut Bench<'_>) {
-        if let Some(gist) = self.gist(subject, bench.at)
+        if let Some(gist) = self.gist(subject, bench)
             && bench.book.wants(subject, gist, bench.at)
         {
             self.redraft(subject, bench);
@@ -346,7 +341,7 @@ impl FinRetransmit {
     }
 
     pub(crate) fn redraft(&mut self, subject: &Subject, bench: &mut Bench<'_>) {
-        let Some(gist) = self.gist(subject, bench.at) else {
+        let Some(gist) = self.gist(subject, bench) else {
             return;
         };
         let Some(group) = self.groups.get(subject) else {
@@ -375,7 +370,7 @@ impl FinRetransmit {
 }
 
 /// Whose connection it is: an orphan's owner is who closed it.
-fn owner(socket: &Socket, world: &World) -> Option<Owner> {
+pub(crate) fn owner(socket: &Socket, world: &World) -> Option<Owner> {
     world.owner(socket).or_else(|| {
         let (pid, _) = socket.closer?;
         Some(Owner {

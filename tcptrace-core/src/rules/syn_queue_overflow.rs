@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::book::Gist;
 use crate::finding::{Cause, Confidence, Evidence, Severity, SynQueueEvidence};
 use crate::rules::Bench;
-use crate::rules::drops::{Listener, Overflow, confidence};
+use crate::rules::drops::{Listener, Overflow, SECONDS, confidence};
 
 /// SYN-ACKs are repeated after 1 s and 3 s.
 pub(crate) const DECIDE_AFTER: Duration = Duration::from_millis(3_500);
@@ -20,10 +20,6 @@ const FLOOD_SYNACKS: u64 = 16;
 
 /// Different addresses that are many. With fewer it may be one client behind a broken path.
 const MANY_SOURCES: usize = 8;
-
-/// SYNs dropped per second, for so many seconds, that nobody gets through.
-const CRITICAL_DROPS_PER_SECOND: u64 = 100;
-const CRITICAL_SECONDS: u64 = 10;
 
 /// The cause, the severity and the proof, as of now. `births` counts the listener's completed
 /// handshakes.
@@ -63,10 +59,12 @@ pub(crate) fn judge(
     if overflow.dropped > 0 {
         overflow.severity = overflow.severity.max(Severity::Warning);
     }
-    let long = bench.at.since(overflow.first) >= Duration::from_secs(CRITICAL_SECONDS);
+    let limits = &bench.settings.syn_queue_overflow;
+    let seconds = limits.critical_after.as_secs().clamp(1, SECONDS as u64);
+    let long = bench.at.since(overflow.first) >= limits.critical_after;
     if long
-        && overflow.dropped_within(bench.at, CRITICAL_SECONDS)
-            >= CRITICAL_DROPS_PER_SECOND * CRITICAL_SECONDS
+        && overflow.dropped_within(bench.at, seconds)
+            >= limits.critical_per_second.saturating_mul(seconds)
     {
         overflow.severity = Severity::Critical;
     }
@@ -74,6 +72,7 @@ pub(crate) fn judge(
     let explained = overflow.dropped + overflow.cookies;
     let evidence = SynQueueEvidence {
         listener: overflow.key,
+        seen_full: listener.is_some_and(|l| l.full_syn_depth.is_some()),
         depth: listener.map_or(0, |l| l.full_syn_depth.unwrap_or(l.syn_depth)),
         limit: listener.map_or(0, |l| l.level.limit),
         dropped: overflow.dropped,

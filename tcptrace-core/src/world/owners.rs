@@ -5,7 +5,7 @@
 use crate::finding::{Confidence, Owner, Provenance};
 use crate::input::{Accept, Context, Holder, Transition};
 use crate::tcp::TcpState;
-use crate::units::SockId;
+use crate::units::{Pid, SockId};
 use crate::world::{CloseCall, Moment, Origin, World};
 
 impl World {
@@ -75,9 +75,9 @@ impl World {
     }
 
     /// Names who closed our side, from the transition alone (KERNEL.md 1.5).
-    pub(super) fn closed_by(&mut self, x: &Transition) {
+    pub(super) fn closed_by(&mut self, x: &Transition) -> Option<(Pid, CloseCall)> {
         let Context::Process { pid, exiting, .. } = x.context else {
-            return;
+            return None;
         };
         if x.error.is_some()
             || !matches!(
@@ -85,7 +85,7 @@ impl World {
                 TcpState::FinWait1 | TcpState::LastAck | TcpState::Close
             )
         {
-            return;
+            return None;
         }
         let orphaned_in_queue = x.to == TcpState::Close && !x.has_socket && !x.dead;
         let call = if x.file_released || orphaned_in_queue {
@@ -97,18 +97,14 @@ impl World {
         } else if x.shutdown.send() && x.to != TcpState::Close {
             CloseCall::Shutdown
         } else {
-            return;
+            return None;
         };
-        let Some(slot) = self.table.get_mut(x.key.sock) else {
-            return;
-        };
+        let slot = self.table.get_mut(x.key.sock)?;
         if slot.socket.closer.is_none() {
             slot.socket.closer = Some((pid, call));
             self.processes.closed(pid, call);
         }
-        let Some(slot) = self.table.get_mut(x.key.sock) else {
-            return;
-        };
+        let slot = self.table.get_mut(x.key.sock)?;
         // Where accepts are not seen, the closer is the best witness of who held it.
         let guessed = slot
             .socket
@@ -121,6 +117,7 @@ impl World {
                 slot.socket.owner = owner;
             }
         }
+        Some((pid, call))
     }
 
     pub(super) fn accept(&mut self, x: &Accept) {
@@ -131,7 +128,11 @@ impl World {
         };
         slot.timeline.push(x.at, Moment::Accepted { by: x.pid });
         if let Some(fd) = x.fd {
-            slot.add_holder(Holder { pid: x.pid, fd });
+            slot.add_holder(Holder {
+                pid: x.pid,
+                fd,
+                cloexec: None,
+            });
         }
         let socket = &mut slot.socket;
         socket.accepted = true;

@@ -42,6 +42,7 @@ impl Processes {
                 ..ProcessInfo::default()
             }),
             exited: None,
+            signal: None,
             descriptors: None,
             closes: Closes::default(),
         })
@@ -60,6 +61,7 @@ impl Processes {
                 let reused = process.info.start.is_some() && process.info.start != info.start;
                 if reused || process.exited.is_some() {
                     process.exited = None;
+                    process.signal = None;
                     process.descriptors = None;
                     process.closes = Closes::default();
                 }
@@ -68,9 +70,15 @@ impl Processes {
             ProcessFact::Descriptors {
                 pid, open, limit, ..
             } => self.entry(*pid).descriptors = Some((*open, *limit)),
-            ProcessFact::Exit { at, pid, name } => {
+            ProcessFact::Exit {
+                at,
+                pid,
+                name,
+                signal,
+            } => {
                 let process = self.entry(*pid);
                 process.exited = Some(*at);
+                process.signal = signal.filter(|signal| *signal != 0);
                 if process.info.name.is_empty() {
                     Arc::make_mut(&mut process.info).name = name.clone();
                 }

@@ -4,7 +4,8 @@
 //! end, a lookup gallops back from the end (recent sockets are looked up most), and iteration is in
 //! order without a second structure. Removed entries stay until they are a third of the run.
 //!
-//! Invariants: the index is strictly ascending; each live entry names one used slot; a slot is
+//! Invariants: the index is strictly ascending; each live entry names one used slot; what is
+//! remembered of the last lookup is an entry of the index; a slot is
 //! reused with its allocations, so that churn allocates nothing.
 
 use crate::units::SockId;
@@ -24,6 +25,8 @@ pub(super) struct Table {
     dead: usize,
     blocks: Vec<Vec<Slot>>,
     free: Vec<u32>,
+    /// The entry that was last asked for: applying one fact looks up its socket several times.
+    last: Option<(SockId, u32)>,
 }
 
 impl Table {
@@ -51,6 +54,11 @@ impl Table {
     }
 
     fn number(&self, id: SockId) -> Option<u32> {
+        if let Some((last, number)) = self.last
+            && last == id
+        {
+            return Some(number);
+        }
         let at = self.find(id).ok()?;
         Some(self.index[at].1).filter(|number| *number != DEAD)
     }
@@ -60,7 +68,9 @@ impl Table {
     }
 
     pub(super) fn get_mut(&mut self, id: SockId) -> Option<&mut Slot> {
-        let number = self.number(id)? as usize;
+        let number = self.number(id)?;
+        self.last = Some((id, number));
+        let number = number as usize;
         self.blocks.get_mut(number / BLOCK)?.get_mut(number % BLOCK)
     }
 
@@ -69,8 +79,18 @@ impl Table {
         &self.blocks[number / BLOCK][number % BLOCK]
     }
 
+    fn slot_mut(&mut self, number: u32) -> &mut Slot {
+        let number = number as usize;
+        &mut self.blocks[number / BLOCK][number % BLOCK]
+    }
+
     /// The slot of `id`, and whether it is new (then it is blank).
     pub(super) fn entry(&mut self, id: SockId) -> (&mut Slot, bool) {
+        if let Some((last, number)) = self.last
+            && last == id
+        {
+            return (self.slot_mut(number), false);
+        }
         let place = self.find(id);
         let (number, new) = match place {
             Ok(at) if self.index[at].1 != DEAD => (self.index[at].1, false),
@@ -86,8 +106,8 @@ impl Table {
                 (number, true)
             }
         };
-        let number = number as usize;
-        let slot = &mut self.blocks[number / BLOCK][number % BLOCK];
+        self.last = Some((id, number));
+        let slot = self.slot_mut(number);
         if new {
             slot.reset();
         }
@@ -113,6 +133,7 @@ impl Table {
     }
 
     pub(super) fn remove(&mut self, id: SockId) {
+        self.last = None;
         let Ok(at) = self.find(id) else { return };
         let number = std::mem::replace(&mut self.index[at].1, DEAD);
         if number == DEAD {

@@ -10,10 +10,12 @@ pub(crate) const MOMENTS: usize = 24;
 /// Of these many the oldest are the birth and are never pushed out: origin, handshake, accept.
 const BIRTH: usize = 4;
 
-/// Most sockets of a snapshot have one moment, which needs no allocation.
+/// Most sockets of a snapshot have one moment, and those that were seen to open have two until they
+/// close: neither needs an allocation, of which a million would be dear.
 #[derive(Clone, Debug)]
 pub(super) enum Timeline {
-    One((MonoNs, Moment)),
+    One([(MonoNs, Moment); 1]),
+    Two([(MonoNs, Moment); 2]),
     Many(Vec<(MonoNs, Moment)>),
 }
 
@@ -24,20 +26,22 @@ impl Timeline {
 
     /// Adds a moment; returns whether an older one was pushed out.
     pub(super) fn push(&mut self, at: MonoNs, moment: Moment) -> bool {
+        let new = (at, moment);
         match self {
-            Self::Many(moments) if moments.capacity() == 0 => *self = Self::One((at, moment)),
-            Self::One(first) => {
-                *self = Self::Many(vec![*first, (at, moment)]);
-            }
+            Self::Many(moments) if moments.capacity() == 0 => *self = Self::One([new]),
+            Self::One([first]) => *self = Self::Two([*first, new]),
+            Self::Two([first, second]) => *self = Self::Many(vec![*first, *second, new]),
             Self::Many(moments) if moments.len() < MOMENTS => {
                 if moments.len() == moments.capacity() {
-                    moments.reserve_exact(moments.len());
+                    // Most stay at their third or fourth moment.
+                    let more = if moments.len() < BIRTH { 1 } else { BIRTH };
+                    moments.reserve_exact(more);
                 }
-                moments.push((at, moment));
+                moments.push(new);
             }
             Self::Many(moments) => {
                 moments.remove(BIRTH);
-                moments.push((at, moment));
+                moments.push(new);
                 return true;
             }
         }
@@ -47,14 +51,15 @@ impl Timeline {
     /// Forgets everything but keeps the allocation, for the next socket in the same slot.
     pub(super) fn clear(&mut self) {
         match self {
-            Self::One(_) => *self = Self::new(),
+            Self::One(_) | Self::Two(_) => *self = Self::new(),
             Self::Many(moments) => moments.clear(),
         }
     }
 
     pub(super) fn moments(&self) -> &[(MonoNs, Moment)] {
         match self {
-            Self::One(one) => std::slice::from_ref(one),
+            Self::One(one) => one,
+            Self::Two(two) => two,
             Self::Many(moments) => moments,
         }
     }

@@ -10,6 +10,7 @@ use crate::input::{
 use crate::tcp::TcpState;
 use crate::units::{MonoNs, SockId};
 use crate::world::slot::{Life, Slot};
+use crate::world::tags;
 use crate::world::time_wait::TIME_WAIT;
 use crate::world::{
     ENDED, HOLDERS, LOSSES, Moment, NAMESPACES, Origin, SOCKETS, Totals, What, World,
@@ -46,11 +47,14 @@ impl Slot {
 
     pub(super) fn add_holder(&mut self, holder: crate::input::Holder) {
         let holders = &mut self.socket.holders;
-        if holders.len() < HOLDERS
-            && let Err(at) = holders.binary_search(&holder)
-        {
-            holders.reserve_exact(1);
-            holders.insert(at, holder);
+        match holders.binary_search_by_key(&(holder.pid, holder.fd), |it| (it.pid, it.fd)) {
+            // A look knows of CLOEXEC, an event does not.
+            Ok(at) => holders[at].cloexec = holder.cloexec.or(holders[at].cloexec),
+            Err(at) if holders.len() < HOLDERS => {
+                holders.reserve_exact(1);
+                holders.insert(at, holder);
+            }
+            Err(_) => {}
         }
     }
 }
@@ -64,10 +68,11 @@ impl World {
             Input::Accept(x) => self.accept(x),
             Input::Retransmit(x) => self.retransmit(x),
             Input::SynackRetransmit(x) => self.synack_retransmit(x),
-            Input::Reset(x) => self.reset(x),
+            Input::Reset(x) => self.reset(x, annotation),
             Input::QueueDrop(x) => self.queue_drop(x),
             Input::Destroy(x) => self.destroy(x),
             Input::Socket(x) => self.row(x),
+            Input::Carried(x) => self.take_over(x),
             Input::Snapshot(x) => self.snapshot_mark(x),
             Input::Inspection(x) => self.inspection(x),
             Input::Listener(x) => self.listener_sample(x),
@@ -159,7 +164,14 @@ impl World {
             annotation.in_state = Some(x.at.since(socket.since));
         }
         let id = x.key.sock;
+        let since =
+            (socket.state == x.from && !socket.since_is_lower_bound).then_some(socket.since);
+        let ends = (socket.key.local, socket.key.peer);
+        let before = socket.special;
+        tags::of_transition(&mut slot.socket.special, x, ends, since);
+        annotation.tags = slot.socket.special.news(before);
         slot.socket.unread = x.unread.or(slot.socket.unread);
+        slot.socket.listener = x.listener.or(slot.socket.listener);
         slot.timeline.push(
             x.at,
             Moment::Transition {
@@ -183,8 +195,16 @@ impl World {
             (TcpState::SynRecv, TcpState::Established) => self.inherit(id),
             _ => {}
         }
-        self.closed_by(x);
+        let call = self.closed_by(x);
+        self.name_closer(x, call, annotation);
         self.enter_state(x);
+    }
+
+    /// How long the kernel keeps an orphan in FIN_WAIT2.
+    pub(super) fn fin_timeout(&self, netns: crate::units::NetnsId) -> Duration {
+        self.netns_facts(netns)
+            .and_then(|facts| facts.tcp_fin_timeout)
+            .map_or(FIN_TIMEOUT, |s| Duration::from_secs(s.into()))
     }
 
     fn enter_state(&mut self, x: &Transition) {
@@ -192,10 +212,7 @@ impl World {
         let modelled = if x.enters_time_wait() {
             Some((TcpState::TimeWait, x.at.plus(TIME_WAIT)))
         } else if x.enters_orphan_fin_wait2() {
-            let timeout = self
-                .netns_facts(x.key.netns)
-                .and_then(|facts| facts.tcp_fin_timeout)
-                .map_or(FIN_TIMEOUT, |s| Duration::from_secs(s.into()));
+            let timeout = self.fin_timeout(x.key.netns);
             Some((TcpState::FinWait2, x.at.plus(timeout)))
         } else {
             None
@@ -289,9 +306,12 @@ impl World {
         Some(slot)
     }
 
-    fn reset(&mut self, x: &Reset) {
+    fn reset(&mut self, x: &Reset, annotation: &mut Annotation) {
         self.totals.resets += 1;
         if let Some(slot) = self.table.get_mut(x.key.sock) {
+            let before = slot.socket.special;
+            tags::of_reset(&mut slot.socket.special, x);
+            annotation.tags = slot.socket.special.news(before);
             let sent = x.direction == ResetDirection::Sent;
             slot.timeline.push(x.at, Moment::Reset { sent });
         }

@@ -162,6 +162,9 @@ impl Script {
             file_refs: None,
             unread: None,
             unacked: None,
+            usage: None,
+            listener: None,
+            waiter: None,
         }
     }
 
@@ -174,7 +177,7 @@ impl Script {
             return true;
         };
         match verb {
-            "fin" | "shutdown" => state == TcpState::Established,
+            "fin" | "shutdown" | "abort" => state == TcpState::Established,
             "close" => matches!(state, TcpState::Established | TcpState::CloseWait),
             "accept" => {
                 state != TcpState::Close
@@ -182,6 +185,7 @@ impl Script {
                     && self.accepted.insert(args[0].to_owned())
             }
             "finwait2" => state == TcpState::FinWait1,
+            "become" | "completes" | "knock" | "reset" => false,
             "row" => args[1] == state.name(),
             "listen" | "child" | "connect" | "sample" | "synack" | "drop" => true,
             _ => state != TcpState::Close,
@@ -208,6 +212,7 @@ impl Script {
                 at,
                 pid: Pid(args[0].parse().unwrap()),
                 name: "".into(),
+                signal: a.number("signal"),
             })),
             "fds" => {
                 let (open, limit) = args[1].split_once('/').unwrap();
@@ -256,9 +261,45 @@ impl Script {
                     inputs.push(Input::Transition(t));
                 }
             }
+            // A connect without an answer.
+            "knock" => {
+                let local = known([10, 0, 0, 1], 50_000 + self.sockets.len() as u16);
+                let last = a.number("host").unwrap_or(9);
+                let peer = known([10, 0, 0, last], a.number("port").unwrap());
+                self.new_socket(args[0], local, peer);
+                let context = process(a.number("pid").unwrap());
+                let t = self.change(at, args[0], TcpState::SynSent, context);
+                inputs.push(Input::Transition(t));
+            }
+            "become" => {
+                let to = TcpState::from_name(args[1]).unwrap();
+                let mut t = self.change(at, args[0], to, Context::Interrupt);
+                t.peer_fin |= a.has("peerfin");
+                inputs.push(Input::Transition(t));
+            }
+            // The child of a half-open connection whose SYN-ACK was repeated.
+            "completes" => {
+                let mut local = self.get(args[0]).key.local;
+                local.address = Some(IpAddr::from([10, 0, 0, 1]));
+                let peer = known([10, 9, 0, a.number("from").unwrap_or(1)], 1234);
+                let name = format!("child-of-{}", args[0]);
+                self.new_socket(&name, local, peer);
+                self.sockets.get_mut(&name).unwrap().state = TcpState::Listen;
+                for to in [TcpState::SynRecv, TcpState::Established] {
+                    let t = self.change(at, &name, to, Context::Interrupt);
+                    inputs.push(Input::Transition(t));
+                }
+            }
             "fin" => {
                 let mut t = self.change(at, args[0], TcpState::CloseWait, Context::Interrupt);
                 t.unread = Some(a.number("unread").unwrap_or(1));
+                t.file_refs = a.number("refs");
+                t.waiter = a.value("waiter").map(|who| match who {
+                    "nobody" => FinWaiter::Nobody,
+                    "epoll" => FinWaiter::Epoll,
+                    "other" => FinWaiter::Other,
+                    pid => FinWaiter::Blocked(Pid(pid.parse().unwrap())),
+                });
                 inputs.push(Input::Transition(t));
             }
             "close" | "shutdown" => {
@@ -270,21 +311,86 @@ impl Script {
                 let mut t = self.change(at, args[0], to, context);
                 t.file_released = verb == "close";
                 t.shutdown = Shutdown(if verb == "close" { 3 } else { 2 });
+                t.usage = a.value("idle").map(|idle| Usage {
+                    idle: duration(idle),
+                    segments_in: a.number("in").unwrap_or(1),
+                    segments_out: a.number("out").unwrap_or(1),
+                });
                 inputs.push(Input::Transition(t));
             }
             "finwait2" => {
-                let t = self.change(at, args[0], TcpState::FinWait2, Context::Interrupt);
+                let mut t = self.change(at, args[0], TcpState::FinWait2, Context::Interrupt);
+                t.dead = a.has("dead");
+                t.has_socket = a.has("held");
                 inputs.push(Input::Transition(t));
             }
             "closed" => {
                 let mut t = self.change(at, args[0], TcpState::Close, Context::Interrupt);
                 t.error = a.number("error");
+                t.unacked = a.number("unacked");
                 t.peer_fin |= a.has("peerfin");
                 t.dead = a.has("dead");
                 t.key.local.port = None;
                 inputs.push(Input::Transition(t));
                 let key = t.key;
                 inputs.push(Input::Destroy(Destroy { at, key }));
+            }
+            // A connect that is not answered yet.
+            "dial" => {
+                let local = known([10, 0, 0, 1], 50_000 + self.sockets.len() as u16);
+                let peer = known([10, 0, 0, 9], a.number("port").unwrap());
+                self.new_socket(args[0], local, peer);
+                let context = process(a.number("pid").unwrap());
+                let t = self.change(at, args[0], TcpState::SynSent, context);
+                inputs.push(Input::Transition(t));
+            }
+            // A connect that finds no local port.
+            "noport" => {
+                let local = Endpoint {
+                    port: None,
+                    ..known([10, 0, 0, 1], 0)
+                };
+                let peer = known([10, 0, 0, 9], a.number("port").unwrap());
+                self.new_socket(args[0], local, peer);
+                let context = process(a.number("pid").unwrap());
+                for to in [TcpState::SynSent, TcpState::Close] {
+                    let t = self.change(at, args[0], to, context);
+                    inputs.push(Input::Transition(t));
+                }
+            }
+            // close or exit that resets, or `ss -K` with error=103.
+            "abort" => {
+                let context = Context::Process {
+                    pid: Pid(a.number("pid").unwrap()),
+                    tid: Tid(1),
+                    exiting: a.has("exiting"),
+                };
+                let mut t = self.change(at, args[0], TcpState::Close, context);
+                t.error = a.number("error");
+                t.unread = a.number("unread");
+                t.has_socket = !a.has("queued");
+                t.file_released = t.error.is_none() && !a.has("queued");
+                inputs.push(Input::Transition(t));
+            }
+            "reset" => {
+                let mut key = self.get(args[0]).key;
+                let state = Some(self.get(args[0]).state).filter(|_| !a.has("nosocket"));
+                if state.is_none() {
+                    key.sock = SockId(0);
+                    key.peer = known([10, 9, 0, 7], 1234);
+                }
+                inputs.push(Input::Reset(Reset {
+                    at,
+                    key,
+                    direction: if a.has("received") {
+                        ResetDirection::Received
+                    } else {
+                        ResetDirection::Sent
+                    },
+                    state,
+                    reason: a.value("reason").map(Arc::from),
+                    context: Context::Interrupt,
+                }));
             }
             "row" => {
                 let local = known([10, 0, 0, 1], a.number("port").unwrap());
@@ -302,6 +408,7 @@ impl Script {
                     holder: a.number("pid").map(|pid| Holder {
                         pid: Pid(pid),
                         fd: Fd(5),
+                        cloexec: None,
                     }),
                     listener: a.value("listener").map(|l| self.get(l).key.sock),
                     has_socket: !a.has("queued"),
@@ -330,8 +437,8 @@ impl Script {
                     at,
                     key: named.key,
                     state: named.state,
-                    syn: false,
-                    fin: !a.has("data"),
+                    syn: named.state == TcpState::SynSent,
+                    fin: !a.has("data") && named.state.awaits_fin_ack(),
                     reason: if a.has("probe") {
                         RetransmitReason::LossProbe
                     } else {
@@ -341,6 +448,8 @@ impl Script {
                     backoff: attempt.saturating_sub(1),
                     rto: Some(Duration::from_millis(200 << attempt.min(20))),
                     dead: !a.has("held"),
+                    user_timeout: a.value("user_timeout").map(duration),
+                    syn_retries: a.number("syncnt"),
                 }));
             }
             "sample" => {
@@ -370,6 +479,9 @@ impl Script {
                 c.listen_overflows += a.number("overflows").unwrap_or(0);
                 c.req_q_full_drop += a.number("syndrops").unwrap_or(0);
                 c.req_q_full_do_cookies += a.number("cookies").unwrap_or(0);
+                c.time_wait_overflow += a.number("twoverflow").unwrap_or(0);
+                c.tw_sockets = a.number("tw").or(c.tw_sockets);
+                c.orphan_fin_wait2 = a.number("orphans");
                 inputs.push(Input::Counters(*c));
             }
             "sysctls" => inputs.push(Input::Netns(NetnsFacts {
@@ -381,7 +493,18 @@ impl Script {
                 tcp_orphan_retries: Some(0),
                 tcp_retries2: Some(15),
                 tcp_fin_timeout: Some(60),
-                tcp_abort_on_overflow: Some(0),
+                tcp_abort_on_overflow: Some(a.number("abort").unwrap_or(0)),
+                tcp_max_tw_buckets: a.number("maxtw"),
+                tcp_tw_reuse: Some(a.number("reuse").unwrap_or(0)),
+                tcp_timestamps: Some(1),
+                local_port_first: a.number("ports").map(|_: u32| 40_000),
+                local_port_last: a.number("ports").map(|ports: u32| 40_000 + ports - 1),
+                tcp_syn_retries: Some(6),
+                tcp_synack_retries: Some(5),
+                tcp_syn_linear_timeouts: Some(4),
+                tcp_keepalive_time: Some(7200),
+                tcp_keepalive_intvl: Some(75),
+                tcp_keepalive_probes: Some(9),
                 ..NetnsFacts::default()
             })),
             "synack" => {
@@ -390,9 +513,11 @@ impl Script {
                 inputs.push(Input::SynackRetransmit(SynackRetransmit {
                     at,
                     key,
-                    attempt: 1,
+                    attempt: a.number("attempt").unwrap_or(1),
                     acked: a.has("answered"),
                     defer_accept: a.has("deferred"),
+                    timeouts: a.number("timeouts"),
+                    retries: a.number("syncnt"),
                 }));
             }
             "drop" => {
@@ -470,6 +595,7 @@ impl Script {
                     .map(|pid| Holder {
                         pid: Pid(pid.parse().unwrap()),
                         fd: Fd(9),
+                        cloexec: None,
                     })
                     .collect(),
             }),
@@ -482,8 +608,27 @@ impl Script {
                     wait_channel: None,
                 }]
             } else {
-                Vec::new()
+                let tids = 7..7 + a.number("threads").unwrap_or(0);
+                tids.map(|tid| ThreadState {
+                    pid: Pid(7),
+                    tid: Tid(tid),
+                    state: 'S',
+                    wait_channel: None,
+                })
+                .collect()
             },
+            sending: a.number("window").map(|window| Sending {
+                window,
+                unsent: a.number("unsent").unwrap_or(0),
+                retransmits: 0,
+                backoff: a.number("backoff").unwrap_or(0),
+                probes_out: a.number("probes").unwrap_or(0),
+                user_timeout: a.value("user_timeout").map(duration),
+                keepalive: a.has("keepalive"),
+                keepalive_time: a.value("keepidle").map(duration),
+                keepalive_interval: None,
+                keepalive_probes: None,
+            }),
         }));
     }
 }
@@ -497,7 +642,16 @@ pub(crate) fn tick(at: MonoNs) -> Input {
 
 /// Gives facts to a new engine, with a tick every `every` besides those of the script.
 pub(crate) fn play(inputs: &[Input], every: Option<Duration>) -> (Engine, Played) {
-    let mut engine = Engine::new(Settings::default());
+    play_with(inputs, every, Settings::default())
+}
+
+/// The same with other thresholds.
+pub(crate) fn play_with(
+    inputs: &[Input],
+    every: Option<Duration>,
+    settings: Settings,
+) -> (Engine, Played) {
+    let mut engine = Engine::new(settings);
     let mut outcome = Outcome::default();
     let mut played = Played::default();
     let mut apply = |engine: &mut Engine, input: &Input| {
@@ -545,15 +699,24 @@ pub(crate) fn line(finding: &Finding) -> String {
 
 /// Plays a script at several tick rates; each must give the expected news.
 pub(crate) fn check(script: &str, expected: &[&str]) -> (Engine, Played) {
+    check_with(&[], script, expected)
+}
+
+/// The same with other thresholds.
+pub(crate) fn check_with(set: &[&str], script: &str, expected: &[&str]) -> (Engine, Played) {
+    let mut settings = Settings::default();
+    for assignment in set {
+        settings.set(assignment).unwrap();
+    }
     let inputs = facts(script);
     for every in [
         None,
         Some(Duration::from_millis(250)),
         Some(Duration::from_secs(7)),
     ] {
-        let (_, played) = play(&inputs, every);
+        let (_, played) = play_with(&inputs, every, settings.clone());
         let news: Vec<String> = played.news.iter().map(|f| line(f)).collect();
         assert_eq!(news, expected, "ticks every {every:?} of\n{script}");
     }
-    play(&inputs, Some(Duration::from_millis(250)))
+    play_with(&inputs, Some(Duration::from_millis(250)), settings)
 }

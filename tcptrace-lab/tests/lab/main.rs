@@ -3,11 +3,19 @@
 //! Every test has network namespaces of its own and asks the agent for those only, so the tests
 //! run beside each other.
 
+mod check;
 mod close_wait;
 mod closing;
+mod closing_sides;
 mod demo;
 mod endings;
+mod ends;
 mod live;
+mod openings;
+mod overflow;
 mod owners;
 mod queues;
+mod report;
+mod segments;
 mod traps;
+mod unanswered;

@@ -1,10 +1,17 @@
 //! The command line: raw arguments, then a valid configuration, then the command.
 
+mod check;
+mod doctor;
+mod explain;
 mod filter;
+mod findings;
 mod live;
 mod logging;
+mod player;
 mod record;
 mod replay;
+mod report;
+mod schema;
 mod session;
 
 use std::io::Write as _;
@@ -14,6 +21,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use tcptrace_core::settings::{SetError, Settings};
+
+use crate::failure::Failure;
+use crate::kernel::TierChoice;
 
 /// Says which TCP connections of this host are in trouble, who owns them, why, and what to do.
 #[derive(Debug, Parser)]
@@ -31,9 +41,13 @@ Examples:
   sudo tcptrace live --close-wait-after 5s          judge CLOSE_WAIT sockets after 5 seconds
   sudo tcptrace record -o incident.ndjson           record until Ctrl-C
   sudo tcptrace record --duration 60s -L 443 -o -   one minute of port 443 to standard output
+  sudo tcptrace check --fail-on close_wait_leak     one shot for CI and cron: exit 10 when found
+  tcptrace report incident.ndjson --format html -o incident.html
   tcptrace replay incident.ndjson                   the findings of a recording, without privileges
+  tcptrace explain close_wait_leak                  what a finding means, and how to fix it
 
-Exit codes: 0 fine, 1 run-time failure, 2 usage, 3 not privileged, 4 this kernel cannot.
+Exit codes: 0 fine, 1 run-time failure, 2 usage, 3 not privileged, 4 this kernel cannot,
+10 findings and 11 inconclusive (check).
 This is not the pcap analyser of the same name: it reads the running kernel.";
 
 #[derive(Debug, Subcommand)]
@@ -42,8 +56,18 @@ enum Command {
     Live(live::LiveArgs),
     /// Record every transition as NDJSON, for a postmortem
     Record(record::RecordArgs),
+    /// Watch for a moment, print the findings, and fail when one of them matters
+    Check(check::CheckArgs),
     /// Print the findings of a recording, by the same engine, on any machine
     Replay(replay::ReplayArgs),
+    /// Say what a finding means, how it was proved, and how to fix it
+    Explain(explain::ExplainArgs),
+    /// Tell what a recording shows, as text, JSON, or one page to attach to an incident
+    Report(report::ReportArgs),
+    /// Say what this host allows: each probe attached, fallen back or missing, and what that costs
+    Doctor(doctor::DoctorArgs),
+    /// Print the JSON Schema of a recording's lines
+    Schema,
 }
 
 /// What bears on verdicts.
@@ -53,6 +77,10 @@ struct EngineArgs {
     /// [default: 60s]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     close_wait_after: Option<Duration>,
+    /// Look for silent connections without keepalive as well: a dead peer would go unnoticed there
+    /// (`dead_peer`, after `dead_peer.idle_after`, an hour by default)
+    #[arg(long)]
+    idle_peers: bool,
     /// Change a threshold, as in `close_wait_leak.warning_count=50`; may be repeated
     #[arg(long = "set", value_name = "KIND.NAME=VALUE", value_parser = assignment)]
     set: Vec<String>,
@@ -68,6 +96,9 @@ impl EngineArgs {
         }
         if let Some(after) = self.close_wait_after {
             settings.close_wait_leak.after = after;
+        }
+        if self.idle_peers {
+            settings.dead_peer.idle_peers = 1;
         }
         settings
     }
@@ -88,6 +119,9 @@ struct KernelArgs {
     /// call of the host about 45 ns, and leaves acceptors to descriptor scans
     #[arg(long)]
     no_accept_syscalls: bool,
+    /// Probe functions in this way only, instead of the best that loads; for testing
+    #[arg(long, value_enum, value_name = "TIER")]
+    tier: Option<TierChoice>,
 }
 
 /// Parses a ring size and rounds it up to what the kernel takes.
@@ -111,16 +145,26 @@ struct OutputArgs {
     force: bool,
 }
 
+/// A command whose success has one exit code.
+fn done(ran: Result<(), Failure>) -> Result<ExitCode, Failure> {
+    ran.map(|()| ExitCode::SUCCESS)
+}
+
 /// Runs the command that the user asked for.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     let ran = logging::start(&cli.logging).and_then(|()| match cli.command {
-        Command::Live(args) => live::run(&args),
-        Command::Record(args) => record::run(&args),
-        Command::Replay(args) => replay::run(&args),
+        Command::Live(args) => done(live::run(&args)),
+        Command::Check(args) => check::run(&args),
+        Command::Record(args) => done(record::run(&args)),
+        Command::Replay(args) => done(replay::run(&args)),
+        Command::Report(args) => done(report::run(&args)),
+        Command::Explain(args) => done(explain::run(&args)),
+        Command::Doctor(args) => done(doctor::run(&args)),
+        Command::Schema => done(schema::run()),
     });
     match ran {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             // Standard error may be gone; the exit code still tells.
             let _ = writeln!(std::io::stderr(), "tcptrace: {failure}");

@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::io::{IsTerminal as _, Write as _};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,17 +14,20 @@ use super::{EngineArgs, KernelArgs, OutputArgs};
 use crate::command::filter::FilterArgs;
 use crate::command::session;
 use crate::failure::Failure;
+use crate::gate::Events;
 use crate::printable::printable;
 use crate::pump::{Ended, Finished, Flow, Front};
-use crate::recording::{Recorder, Target};
+use crate::recording::{Recorder, Rotation, Target};
 
 const EXAMPLES: &str = "\
 Examples:
   sudo tcptrace record -o incident.ndjson
   sudo tcptrace record --duration 60s -L 80,443 -o web.ndjson
+  sudo tcptrace record -o web.ndjson.zst --rotate-size 100MB --keep 20
+  sudo tcptrace record -o quiet.ndjson --events suspects
   sudo tcptrace record -o - | jq -c 'select(.type == \"finding\")'
 
-Ctrl-C ends the recording with a complete footer.";
+A name that ends in .zst is compressed. Ctrl-C ends the recording with a complete footer.";
 
 /// Options of `record`.
 #[derive(Args, Debug)]
@@ -34,6 +38,18 @@ pub(super) struct RecordArgs {
     /// Stop after this long
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     duration: Option<Duration>,
+    /// Go on in another file when this one has BYTES (as in 100MB)
+    #[arg(long, value_name = "BYTES", value_parser = segment_size, requires = "output")]
+    rotate_size: Option<u64>,
+    /// Go on in another file when this one is this old
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, requires = "output")]
+    rotate_every: Option<Duration>,
+    /// Keep the newest N files of this recording, delete older ones
+    #[arg(long, value_name = "N")]
+    keep: Option<NonZeroU32>,
+    /// Which events are kept
+    #[arg(long, value_enum, default_value_t = Events::All)]
+    events: Events,
     #[command(flatten)]
     engine: EngineArgs,
     #[command(flatten)]
@@ -51,12 +67,17 @@ pub(super) fn run(args: &RecordArgs) -> Result<(), Failure> {
         Target::Stdout
     };
     let target = session::target(&args.output, otherwise);
+    let keep = session::Keep {
+        rotation: args.rotation(&target)?,
+        events: args.events,
+    };
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
         .block_on(async {
-            let mut pump = session::open(
+            let mut pump = session::open_keeping(
                 Some(target),
+                keep,
                 args.engine.settings(),
                 &args.kernel,
                 args.filter.filter(),
@@ -74,6 +95,42 @@ pub(super) fn run(args: &RecordArgs) -> Result<(), Failure> {
             front.summarize(&finished?);
             Ok(())
         })
+}
+
+/// A file smaller than this would be little but its checkpoint.
+const SMALLEST: u64 = 64 << 10;
+
+/// Parses the size of a segment.
+fn segment_size(text: &str) -> Result<u64, String> {
+    let bytes: bytesize::ByteSize = text.parse()?;
+    let bytes = bytes.as_u64();
+    if bytes < SMALLEST {
+        return Err("at least 64KiB".to_owned());
+    }
+    Ok(bytes)
+}
+
+impl RecordArgs {
+    fn rotation(&self, target: &Target) -> Result<Rotation, Failure> {
+        let rotation = Rotation {
+            size: self.rotate_size,
+            every: self
+                .rotate_every
+                .map(|every| every.max(Duration::from_secs(1))),
+            keep: self.keep,
+        };
+        if rotation.is_on() && *target == Target::Stdout {
+            return Err(Failure::usage(
+                "standard output cannot be rotated; name a file with -o FILE",
+            ));
+        }
+        if rotation.keep.is_some() && !rotation.is_on() {
+            return Err(Failure::usage(
+                "--keep counts the files of a rotated recording; add --rotate-size or --rotate-every",
+            ));
+        }
+        Ok(rotation)
+    }
 }
 
 /// A line on standard error that says how the recording goes, on a terminal.

@@ -1,4 +1,4 @@
-//! `tcptrace replay`: the findings of a recording, by the same engine, on any machine.
+//! `tcptrace replay`: the findings of recordings, by the same engine, on any machine.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
@@ -6,15 +6,19 @@ use std::path::PathBuf;
 
 use bytes::BytesMut;
 use clap::{Args, ValueEnum};
-use tcptrace_core::{Engine, Outcome};
+use tcptrace_core::engine::Annotation;
+use tcptrace_core::units::MonoNs;
+use tcptrace_core::{Engine, Finding, Input};
 
+use super::findings;
+use super::player::{Audience, play};
 use crate::failure::Failure;
-use crate::printable::printable;
-use crate::recording::{Completeness, Encoder, Header, Line, Reader, RecordedFinding};
+use crate::recording::{Encoder, Header, RecordedFinding, Shelf};
 
 const EXAMPLES: &str = "\
 Examples:
   tcptrace replay incident.ndjson
+  tcptrace replay /var/log/tcptrace/                a rotated recording, its segments in order
   tcptrace replay --format ndjson incident.ndjson | jq -r '[.kind, .cause, .process.pid] | @tsv'";
 
 /// How findings are printed.
@@ -30,108 +34,49 @@ enum Format {
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ReplayArgs {
-    /// A recording
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
+    /// Recordings, plain or .zst; a directory stands for those in it
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
     /// How findings are printed
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    /// Skip damaged lines, and say how many
+    #[arg(long)]
+    lenient: bool,
 }
 
-/// Replays one recording and prints its findings.
+/// Replays recordings and prints their findings.
 pub(super) fn run(args: &ReplayArgs) -> Result<(), Failure> {
-    let reader = Reader::open(&args.file)?;
+    let shelf = Shelf::open(&args.files)?;
+    for note in &shelf.notes {
+        eprintln!("tcptrace: {note}");
+    }
     let mut printer = Printer::new(args.format, BufWriter::new(io::stdout().lock()));
-    let played = play(reader, &mut printer);
-    // Findings up to a damaged line are still findings: they are printed before the error.
-    match played.and_then(|()| Ok(printer.end()?)) {
-        Err(failure) if failure.is_broken_pipe() => Ok(()),
-        other => other,
-    }
-}
-
-/// Gives every line of `reader` to an engine, and what comes of it to `printer`.
-fn play<R: io::Read>(
-    mut reader: Reader<R>,
-    printer: &mut Printer<impl Write>,
-) -> Result<(), Failure> {
-    let mut run: Option<Run> = None;
-    loop {
-        let line = match reader.next() {
-            Some(Ok(line)) => line,
-            Some(Err(error)) => {
-                if let Some(run) = &mut run {
-                    run.end(printer)?;
-                }
-                printer.end()?;
-                return Err(error.into());
-            }
-            None => break,
-        };
-        match (line, &mut run) {
-            (Line::Header(header), _) => {
-                printer.encoder = Encoder::new(header.clock_offset_ns);
-                run = Some(Run::new(&header));
-            }
-            (Line::Input(input), Some(run)) => run.apply(&input, printer)?,
-            (Line::Finding(finding), Some(run)) if !run.complete => printer.take(*finding)?,
-            _ => {}
+    let several = shelf.tapes.len() > 1;
+    for tape in &shelf.tapes {
+        if several && args.format == Format::Text {
+            let files: Vec<_> = tape
+                .files()
+                .map(|file| file.display().to_string())
+                .collect();
+            let host = tape.header.host.as_deref().unwrap_or("unknown host");
+            printer.title(host, &files.join(" "))?;
         }
-    }
-    if let Some(run) = &mut run {
-        run.end(printer)?;
-    }
-    if let Some(line) = reader.cut_off() {
-        eprintln!(
-            "tcptrace: line {line} is incomplete: the recording was cut off there, and is used up to that line"
-        );
+        let played = play(tape, args.lenient, &mut printer);
+        // Findings up to a damaged line are still findings: they are printed before the error.
+        match (printer.end_of_tape(), played) {
+            (Err(error), _) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            (_, Err(failure)) if failure.is_broken_pipe() => return Ok(()),
+            (Err(error), _) => return Err(error.into()),
+            (_, Err(failure)) => return Err(failure),
+            (Ok(()), Ok(played)) => {
+                for note in &played.notes {
+                    eprintln!("tcptrace: {note}");
+                }
+            }
+        }
     }
     Ok(())
-}
-
-/// One recording on its way through an engine.
-struct Run {
-    engine: Engine,
-    outcome: Outcome,
-    encoder: Encoder,
-    /// Every fact was kept: findings are recomputed. Otherwise the recorded ones are shown.
-    complete: bool,
-}
-
-impl Run {
-    fn new(header: &Header) -> Self {
-        Self {
-            engine: Engine::new((&header.thresholds).into()),
-            outcome: Outcome::default(),
-            encoder: Encoder::new(header.clock_offset_ns),
-            complete: header.completeness == Completeness::All,
-        }
-    }
-
-    fn apply(
-        &mut self,
-        input: &tcptrace_core::Input,
-        printer: &mut Printer<impl Write>,
-    ) -> io::Result<()> {
-        if !self.complete {
-            return Ok(());
-        }
-        self.encoder.observe(input);
-        self.engine.apply(input, &mut self.outcome);
-        let now = self.engine.world().now();
-        for finding in self.outcome.findings.drain(..) {
-            printer.take(self.encoder.recorded(&finding, now))?;
-        }
-        Ok(())
-    }
-
-    fn end(&mut self, printer: &mut Printer<impl Write>) -> io::Result<()> {
-        let now = self.engine.world().now();
-        for finding in self.engine.finish(now) {
-            printer.take(self.encoder.recorded(&finding, now))?;
-        }
-        Ok(())
-    }
 }
 
 /// Prints findings as they come, or each once at the end.
@@ -157,6 +102,11 @@ impl<W: Write> Printer<W> {
         }
     }
 
+    fn title(&mut self, host: &str, files: &str) -> Result<(), Failure> {
+        let host = crate::printable::printable(host);
+        Ok(writeln!(self.out, "== {host}: {files}")?)
+    }
+
     fn take(&mut self, finding: RecordedFinding) -> io::Result<()> {
         match self.format {
             Format::Ndjson => {
@@ -177,40 +127,34 @@ impl<W: Write> Printer<W> {
         }
     }
 
-    fn end(&mut self) -> io::Result<()> {
+    fn end_of_tape(&mut self) -> io::Result<()> {
+        self.place.clear();
         if self.format == Format::Text {
             if self.last.is_empty() {
                 writeln!(self.out, "no findings")?;
             }
-            for finding in self.last.drain(..) {
-                text(&finding, &mut self.out)?;
+            for finding in findings::root_first(std::mem::take(&mut self.last)) {
+                findings::text(&finding, &mut self.out)?;
             }
         }
         self.out.flush()
     }
 }
 
-/// A finding as a paragraph.
-fn text(finding: &RecordedFinding, out: &mut impl Write) -> io::Result<()> {
-    let cause = finding
-        .cause
-        .as_deref()
-        .map(|cause| format!("/{cause}"))
-        .unwrap_or_default();
-    writeln!(
-        out,
-        "{} {} {}{cause} ({}, {})",
-        finding.id, finding.severity, finding.kind, finding.confidence, finding.status
-    )?;
-    if let Some(process) = &finding.process {
-        writeln!(
-            out,
-            "  process  {} (pid {})",
-            printable(&process.name),
-            process.pid.0
-        )?;
+impl<W: Write> Audience for Printer<W> {
+    fn begin(&mut self, header: &Header) -> Result<(), Failure> {
+        self.encoder = Encoder::new(header.clock_offset_ns);
+        Ok(())
     }
-    writeln!(out, "  since    {}", finding.since)?;
-    writeln!(out, "  what     {}", printable(&finding.summary))?;
-    writeln!(out, "  do       {}", printable(&finding.advice))
+
+    fn input(&mut self, _: &Input, _: &Annotation, _: &Engine) {}
+
+    fn finding(
+        &mut self,
+        recorded: RecordedFinding,
+        _: Option<&Finding>,
+        _: MonoNs,
+    ) -> Result<(), Failure> {
+        Ok(self.take(recorded)?)
+    }
 }

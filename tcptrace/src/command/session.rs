@@ -12,13 +12,13 @@ use time::macros::format_description;
 
 use super::{KernelArgs, OutputArgs};
 use crate::failure::{Failure, FailureKind};
-use crate::gate::Gate;
+use crate::gate::{Events, Gate};
 use crate::kernel::{
     self, HostFacts, Kernel, KernelError, KernelFilter, KernelOptions, ProbeOptions, ProbeState,
     ProbeStatus,
 };
 use crate::pump::{Ended, Opener, Pump};
-use crate::recording::{self, Completeness, Header, Probe, Recorder, Target};
+use crate::recording::{self, Completeness, Header, Probe, Recorder, Rotation, Target};
 use crate::tui::{HeaderFacts, Source};
 
 /// Where the recording goes: as asked, or as `otherwise` says.
@@ -49,6 +49,24 @@ pub(super) fn open(
     kernel: &KernelArgs,
     filter: Filter,
 ) -> Result<Pump, Failure> {
+    open_keeping(target, Keep::default(), settings, kernel, filter)
+}
+
+/// What of the facts a recording keeps, and in which files.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Keep {
+    pub(super) rotation: Rotation,
+    pub(super) events: Events,
+}
+
+/// As [`open`], for a recording that is more than one file with everything.
+pub(super) fn open_keeping(
+    target: Option<Target>,
+    keep: Keep,
+    settings: Settings,
+    kernel: &KernelArgs,
+    filter: Filter,
+) -> Result<Pump, Failure> {
     let in_kernel = KernelFilter {
         family: filter.family,
         netns: filter.netns,
@@ -69,8 +87,11 @@ pub(super) fn open(
             ring_bytes: kernel.ring_size,
             filter: in_kernel,
             accept_syscalls: !kernel.no_accept_syscalls,
+            tier: kernel.tier,
+            ..ProbeOptions::default()
         },
     };
+    take_precedence();
     let kernel = Kernel::open(&options).map_err(kernel_failure)?;
     if !kernel.host().initial_pid_namespace {
         eprintln!(
@@ -78,10 +99,11 @@ pub(super) fn open(
              they leave at their exit; run in the host's (docker run --pid=host)"
         );
     }
-    let gate = Gate::new(filter, complete);
+    let gate = Gate::new(filter, complete).keeping(keep.events);
     let recorder = match target {
         Some(target) => Some(Recorder::create(
             &target,
+            keep.rotation,
             &header(&kernel, &settings, &gate, false)?,
         )?),
         None => None,
@@ -89,11 +111,24 @@ pub(super) fn open(
     Ok(Pump::new(kernel, Engine::new(settings), gate, recorder))
 }
 
+/// Niceness of the tracer. It needs little of a processor, but on a host in trouble it must get that
+/// little in time: the ring holds about a second of saturation, then events are lost.
+const NICENESS: i32 = -10;
+
+/// Asks the scheduler to prefer this thread, and those that it starts, to what it observes.
+fn take_precedence() {
+    let asked = rustix::process::getpriority_process(None)
+        .and_then(|now| rustix::process::setpriority_process(None, now.min(NICENESS)));
+    if let Err(error) = asked {
+        tracing::debug!(%error, "cannot be preferred by the scheduler (CAP_SYS_NICE)");
+    }
+}
+
 /// Gives an error of the kernel's side its exit code.
 fn kernel_failure(error: KernelError) -> Failure {
     let kind = match error {
         KernelError::NotPrivileged { .. } => FailureKind::Privilege,
-        KernelError::KernelCannot { .. } => FailureKind::Kernel,
+        KernelError::KernelCannot { .. } | KernelError::Forbidden { .. } => FailureKind::Kernel,
         _ => FailureKind::Runtime,
     };
     Failure::new(kind, error)
@@ -105,7 +140,7 @@ pub(super) fn opener() -> Opener {
         let path = format!("tcptrace-{}.ndjson", utc_stamp()?).into();
         let target = Target::File { path, force: false };
         let header = header(kernel, settings, gate, true)?;
-        Ok(Recorder::create(&target, &header)?)
+        Ok(Recorder::create(&target, Rotation::default(), &header)?)
     })
 }
 
@@ -138,7 +173,7 @@ fn header(
             .map(|probe| Probe {
                 name: probe.name.to_owned(),
                 hook: Some(probe.hook.to_owned()),
-                tier: Some(probe.tier.to_owned()),
+                tier: Some(probe.tier.name().to_owned()),
                 attached: probe.state == ProbeState::Attached,
                 reason: match &probe.state {
                     ProbeState::Attached => None,
@@ -146,10 +181,12 @@ fn header(
                 },
             })
             .collect(),
-        completeness: match (late, gate.is_complete()) {
+        completeness: match (late, gate.events()) {
             (true, _) => Completeness::Partial,
-            (false, true) => Completeness::All,
-            (false, false) => Completeness::Filtered,
+            (false, Events::All) if gate.is_complete() => Completeness::All,
+            (false, Events::All) => Completeness::Filtered,
+            (false, Events::Suspects) => Completeness::Suspects,
+            (false, Events::None) => Completeness::None,
         },
         ..Header::default()
     })
@@ -170,7 +207,7 @@ pub(super) fn header_facts(host: &HostFacts, recording: Option<String>) -> Heade
         .filter(attached)
         .find(|probe| probe.name.starts_with("accept"))
         .map_or("accept untraced".to_owned(), |probe| {
-            format!("accept by {}", probe.tier)
+            format!("accept by {}", probe.tier.name())
         });
     HeaderFacts {
         host: host.hostname.clone(),

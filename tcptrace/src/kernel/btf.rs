@@ -11,8 +11,16 @@ pub(super) const PATH: &str = "/sys/kernel/btf/vmlinux";
 
 /// Why bytes are not BTF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the kernel's type information is malformed at byte {0}")]
-pub(crate) struct BadBtf(usize);
+pub(crate) enum BadBtf {
+    /// Something does not fit.
+    #[error("the kernel's type information is malformed at byte {0}")]
+    Malformed(usize),
+    /// Of a kernel with the other byte order.
+    #[error(
+        "the kernel's type information is big-endian, and tcptrace runs on little-endian kernels only"
+    )]
+    BigEndian,
+}
 
 /// Kinds of type, as in `include/uapi/linux/btf.h`.
 const INT: u32 = 1;
@@ -79,22 +87,25 @@ impl Btf {
     /// Finds the types in the bytes of a BTF file.
     pub(crate) fn parse(data: Vec<u8>) -> Result<Self, BadBtf> {
         const MAGIC: u16 = 0xeb9f;
-        let word = |at: usize| read_u32(&data, at).ok_or(BadBtf(at));
+        let word = |at: usize| read_u32(&data, at).ok_or(BadBtf::Malformed(at));
         let magic = data.get(..2).and_then(|it| it.try_into().ok());
+        if magic.map(u16::from_be_bytes) == Some(MAGIC) {
+            return Err(BadBtf::BigEndian);
+        }
         if magic.map(u16::from_le_bytes) != Some(MAGIC) {
-            return Err(BadBtf(0));
+            return Err(BadBtf::Malformed(0));
         }
         let header = word(4)? as usize;
         let first = header + word(8)? as usize;
         let end = first + word(12)? as usize;
         let strings = header + word(16)? as usize;
         if end > data.len() || strings > data.len() {
-            return Err(BadBtf(12));
+            return Err(BadBtf::Malformed(12));
         }
         let mut types = vec![0];
         let mut at = first;
         while at < end {
-            types.push(u32::try_from(at).map_err(|_| BadBtf(at))?);
+            types.push(u32::try_from(at).map_err(|_| BadBtf::Malformed(at))?);
             let info = word(at + 4)?;
             let vlen = (info & 0xffff) as usize;
             at += 12
@@ -226,6 +237,33 @@ impl Btf {
         tail.split(|&byte| byte == 0).next()
     }
 
+    /// The same type information without one member: its name is that of nothing.
+    #[cfg(test)]
+    pub(crate) fn without(&self, name: &str, member: &str) -> Self {
+        let mut data = self.data.clone();
+        for outer in self.named(STRUCT, name) {
+            let mut outers = vec![outer];
+            while let Some(outer) = outers.pop() {
+                for index in 0..outer.vlen {
+                    let at = outer.at + 12 + 12 * index;
+                    let own = self.word(at).and_then(|own| self.string(own));
+                    let inner = self.word(at + 4).and_then(|id| self.strip(id));
+                    if own == Some(member.as_bytes()) {
+                        data[at..at + 4].copy_from_slice(&u32::MAX.to_le_bytes());
+                    } else if own == Some(b"") {
+                        let nested = |it: &Type| matches!(it.kind, STRUCT | UNION);
+                        outers.extend(inner.filter(nested));
+                    }
+                }
+            }
+        }
+        Self {
+            data,
+            types: self.types.clone(),
+            strings: self.strings,
+        }
+    }
+
     fn word(&self, at: usize) -> Option<u32> {
         read_u32(&self.data, at)
     }
@@ -274,6 +312,13 @@ mod tests {
         assert_eq!(btf.tracepoint_arguments("no_such_tracepoint"), None);
         assert!(matches!(btf.arguments("inet_csk_accept"), Some(2 | 4)));
         assert_eq!(btf.arguments("no_such_function"), None);
+    }
+
+    #[test]
+    fn the_other_byte_order_is_refused() {
+        let mut bytes = std::fs::read(PATH).expect("this kernel has BTF");
+        bytes[..2].reverse();
+        assert_eq!(Btf::parse(bytes).err(), Some(BadBtf::BigEndian));
     }
 
     #[test]

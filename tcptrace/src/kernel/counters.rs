@@ -84,6 +84,16 @@ impl NamespaceCounters {
         self.known.get(&netns).map(|known| &known.door)
     }
 
+    /// The counters of a namespace as last read, with the orphans that were counted now.
+    pub(crate) fn with_orphans(&self, netns: NetnsId, orphans: u64) -> Option<Input> {
+        let counters = self.known.get(&netns)?.counters?;
+        Some(Input::Counters(Counters {
+            at: clock::now(),
+            orphan_fin_wait2: Some(orphans),
+            ..counters
+        }))
+    }
+
     /// Reads what is due, and tells the sink what is new.
     pub(crate) fn poll(&mut self, now: MonoNs, sink: &mut Vec<Input>) {
         let due = self
@@ -95,7 +105,7 @@ impl NamespaceCounters {
         let turns = self.turns();
         for netns in turns {
             if let Some(known) = self.known.get_mut(&netns)
-                && known.read(netns, sink).is_err()
+                && known.read(netns, now, sink).is_err()
             {
                 // The task has left; the next poll looks whether another one lives there.
                 self.known.remove(&netns);
@@ -175,13 +185,13 @@ impl NamespaceCounters {
 }
 
 impl Namespace {
-    fn read(&mut self, netns: NetnsId, sink: &mut Vec<Input>) -> io::Result<()> {
+    fn read(&mut self, netns: NetnsId, now: MonoNs, sink: &mut Vec<Input>) -> io::Result<()> {
         let facts_due = self
             .facts
-            .is_none_or(|facts| clock::now().since(facts.at) >= SYSCTLS_EVERY);
+            .is_none_or(|facts| now.since(facts.at) >= SYSCTLS_EVERY);
         let (counters, facts) = match &self.door {
             Door::Task(task) if !facts_due => {
-                let counters = read_counters(&format!("/proc/{}/net/netstat", task.0), netns)?;
+                let counters = read_counters(&format!("/proc/{}/net", task.0), netns)?;
                 // The task may have moved, or its number be another's.
                 if !self.door.leads_to(netns) {
                     return Err(io::Error::from(io::ErrorKind::NotFound));
@@ -190,7 +200,7 @@ impl Namespace {
             }
             door => door.enter(netns, || {
                 let facts = facts_due.then(|| read_facts(netns));
-                read_counters("/proc/thread-self/net/netstat", netns).map(|it| (it, facts))
+                read_counters("/proc/thread-self/net", netns).map(|it| (it, facts))
             })??,
         };
         if let Some(facts) = facts {
@@ -217,9 +227,11 @@ impl Namespace {
 
 /// The `TcpExt` counters that findings reconcile with, by name: their positions differ from kernel
 /// to kernel.
-fn read_counters(path: &str, netns: NetnsId) -> io::Result<Counters> {
-    let text = fs::read_to_string(path)?;
+pub(super) fn read_counters(directory: &str, netns: NetnsId) -> io::Result<Counters> {
+    let text = fs::read_to_string(format!("{directory}/netstat"))?;
     let mut counters = parse(&text);
+    let sockstat = fs::read_to_string(format!("{directory}/sockstat"))?;
+    counters.tw_sockets = tw_sockets(&sockstat);
     counters.at = clock::now();
     counters.netns = netns;
     Ok(counters)
@@ -250,9 +262,18 @@ fn parse(text: &str) -> Counters {
     counters
 }
 
+/// How many are in TIME_WAIT, or are orphans in FIN_WAIT2: `TCP: inuse 5 orphan 0 tw 3 …`.
+fn tw_sockets(sockstat: &str) -> Option<u64> {
+    let line = sockstat.lines().find_map(|it| it.strip_prefix("TCP:"))?;
+    let mut words = line.split_whitespace();
+    words.by_ref().find(|word| *word == "tw")?;
+    words.next()?.parse().ok()
+}
+
 /// The sysctls of the namespace that the calling thread is in.
 fn read_facts(netns: NetnsId) -> NetnsFacts {
     let tcp = |name: &str| sysctl(&format!("/proc/sys/net/ipv4/{name}"));
+    let range = local_ports();
     NetnsFacts {
         at: clock::now(),
         netns,
@@ -266,7 +287,43 @@ fn read_facts(netns: NetnsId) -> NetnsFacts {
         tcp_fin_timeout: tcp("tcp_fin_timeout"),
         tcp_abort_on_overflow: tcp("tcp_abort_on_overflow"),
         tcp_max_tw_buckets: tcp("tcp_max_tw_buckets"),
+        tcp_tw_reuse: tcp("tcp_tw_reuse"),
+        tcp_timestamps: tcp("tcp_timestamps"),
+        tcp_max_orphans: tcp("tcp_max_orphans"),
+        local_port_first: range.map(|(first, _)| first),
+        local_port_last: range.map(|(_, last)| last),
+        local_ports_reserved: range.and_then(reserved_ports),
+        tcp_syn_linear_timeouts: tcp("tcp_syn_linear_timeouts"),
+        tcp_keepalive_time: tcp("tcp_keepalive_time"),
+        tcp_keepalive_intvl: tcp("tcp_keepalive_intvl"),
+        tcp_keepalive_probes: tcp("tcp_keepalive_probes"),
     }
+}
+
+/// `ip_local_port_range`.
+fn local_ports() -> Option<(u32, u32)> {
+    let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    let (first, last) = text.trim().split_once(char::is_whitespace)?;
+    Some((first.parse().ok()?, last.trim().parse().ok()?))
+}
+
+/// How many ports of the range are reserved.
+fn reserved_ports(range: (u32, u32)) -> Option<u32> {
+    let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_reserved_ports").ok()?;
+    Some(count_reserved(&text, range))
+}
+
+/// A bitmap printed as a list: `8080,9000-9010`.
+fn count_reserved(text: &str, (first, last): (u32, u32)) -> u32 {
+    text.trim()
+        .split(',')
+        .filter_map(|part| {
+            let (from, to) = part.split_once('-').unwrap_or((part, part));
+            let (from, to): (u32, u32) = (from.parse().ok()?, to.parse().ok()?);
+            let (from, to) = (from.max(first), to.min(last));
+            (from <= to).then(|| to - from + 1)
+        })
+        .sum()
 }
 
 fn sysctl(path: &str) -> Option<u32> {
@@ -360,10 +417,9 @@ mod tests {
         let write = || fs::write("/proc/sys/net/core/somaxconn", "77").unwrap();
         door.enter(netns, write).unwrap();
 
-        let known = polled.known.get_mut(&netns).unwrap();
-        known.facts.as_mut().unwrap().at = MonoNs(0); // as if read long ago
         sink.clear();
-        polled.poll(clock::now(), &mut sink);
+        // A machine that has just started has no time long ago, so time goes on instead.
+        polled.poll(clock::now().plus(2 * SYSCTLS_EVERY), &mut sink);
         assert_eq!(facts_of(&sink, netns)[0].somaxconn, Some(77));
     }
 
@@ -400,6 +456,19 @@ mod tests {
             seen.extend(turns);
         }
         assert_eq!(seen.len(), 600);
+    }
+
+    #[test]
+    fn sockets_in_time_wait_and_reserved_ports_are_counted() {
+        let text =
+            "sockets: used 5\nTCP: inuse 5 orphan 0 tw 37 alloc 9 mem 1\nUDP: inuse 2 mem 0\n";
+        assert_eq!(tw_sockets(text), Some(37));
+        assert_eq!(tw_sockets("TCP: inuse 5"), None);
+        assert_eq!(count_reserved("\n", (32_768, 60_999)), 0);
+        assert_eq!(
+            count_reserved("80,40000,50000-50009,60990-61010\n", (32_768, 60_999)),
+            21
+        );
     }
 
     #[test]

@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use tcptrace_common::record::Kind;
-use tcptrace_core::decode::{Raw, RawReset};
+use tcptrace_core::decode::{Raw, RawReset, WakeFunctions};
 use tcptrace_core::input::{
-    Accept, Context, Destroy, Input, Reset, Retransmit, SocketKey, SynackRetransmit, Transition,
+    Accept, Context, Destroy, Input, QueueDrop, Reset, Retransmit, SocketKey, SynackRetransmit,
+    Transition,
 };
 use tcptrace_core::tcp::TcpState;
 use tcptrace_core::units::{MonoNs, NetnsId, Pid, Tid};
@@ -20,17 +21,20 @@ pub(crate) struct Edge {
     pub(crate) identities: Identities,
     pub(crate) processes: Processes,
     pub(crate) namespaces: NamespaceCounters,
+    /// Tells what an entry of a wait queue is.
+    functions: WakeFunctions,
     /// The namespace of the last record: most records come from one.
     last_netns: NetnsId,
 }
 
 impl Edge {
     /// Nothing known yet; counters of `only` this namespace are wanted, or of all.
-    pub(crate) fn new(only: Option<NetnsId>) -> Self {
+    pub(crate) fn new(only: Option<NetnsId>, functions: WakeFunctions) -> Self {
         Self {
             identities: Identities::default(),
             processes: Processes::new(),
             namespaces: NamespaceCounters::new(only),
+            functions,
             last_netns: NetnsId(0),
         }
     }
@@ -64,6 +68,11 @@ impl Edge {
                     file_refs: raw.file_refs.map(u32::from),
                     unread: raw.unread,
                     unacked: raw.unacked,
+                    usage: raw.usage,
+                    listener: raw
+                        .listener
+                        .and_then(|address| self.identities.living(address)),
+                    waiter: raw.waiter.and_then(|it| it.recognise(&self.functions)),
                 }));
                 return raw.understudy.then_some(Kind::Transition);
             }
@@ -95,6 +104,8 @@ impl Edge {
                         backoff: raw.backoff,
                         rto: raw.rto,
                         dead: raw.dead,
+                        user_timeout: raw.user_timeout,
+                        syn_retries: raw.syn_retries,
                     }));
                 }
             }
@@ -107,6 +118,21 @@ impl Edge {
                         attempt: raw.attempt,
                         acked: raw.acked,
                         defer_accept: raw.defer_accept,
+                        timeouts: raw.timeouts,
+                        retries: raw.retries,
+                    }));
+                }
+            }
+            Raw::QueueDrop(raw) => {
+                let step = self.identities.on_listener(&raw.key, raw.at);
+                if let Some(key) = self.begin(step, raw.at, None, sink) {
+                    sink.push(Input::QueueDrop(QueueDrop {
+                        at: raw.at,
+                        key,
+                        queue: raw.queue,
+                        outcome: raw.outcome,
+                        depth: raw.depth,
+                        limit: raw.limit,
                     }));
                 }
             }
@@ -234,13 +260,16 @@ mod tests {
             file_refs: None,
             unread: None,
             unacked: None,
+            usage: None,
+            listener: None,
+            waiter: None,
             understudy: false,
         })
     }
 
     /// The facts in short: what the sink is told of these records, taken as one batch.
     fn check(raws: &[Raw], expected: &[&str]) {
-        let mut edge = Edge::new(None);
+        let mut edge = Edge::new(None, WakeFunctions::default());
         let mut sink = Vec::new();
         for raw in raws {
             if let Raw::Exit(exit) = raw {
@@ -281,6 +310,7 @@ mod tests {
             pid: GONE,
             comm,
             started_boot_ns: 70_000_000,
+            signal: Some(0),
         })
     }
 

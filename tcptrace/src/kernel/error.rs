@@ -8,7 +8,7 @@ use std::io;
 pub(crate) enum KernelError {
     /// Exit code 3.
     #[error(
-        "cannot {what}: permission denied ({detail}), so nothing can be traced; run with sudo, or grant CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_SYS_ADMIN"
+        "cannot {what}: permission denied ({detail}), so nothing can be traced; run with sudo, or grant CAP_BPF and CAP_PERFMON (docs/doctor.md says what more capabilities bring)"
     )]
     NotPrivileged {
         /// What was tried.
@@ -21,6 +21,18 @@ pub(crate) enum KernelError {
     KernelCannot {
         /// The missing feature.
         lacks: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// Exit code 4: not for want of privileges.
+    #[error(
+        "cannot {what}: the kernel forbids it although no privilege is missing ({detail}); {remedy}"
+    )]
+    Forbidden {
+        /// What was tried.
+        what: String,
+        /// What the kernel said.
+        detail: String,
         /// What to do.
         remedy: &'static str,
     },
@@ -53,7 +65,10 @@ impl KernelError {
     pub(crate) fn reason(&self) -> String {
         match self {
             Self::NotPrivileged { detail, .. } | Self::Refused { detail, .. } => detail.clone(),
-            Self::KernelCannot { lacks, .. } => lacks.clone(),
+            Self::Forbidden { detail, .. } => {
+                format!("this kernel forbids it although no privilege is missing ({detail})")
+            }
+            Self::KernelCannot { lacks, .. } => format!("this kernel lacks {lacks}"),
             other => other.to_string(),
         }
     }

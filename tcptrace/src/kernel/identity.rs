@@ -252,7 +252,12 @@ impl Identities {
         match self.lives.get_mut(&raw.key.sock) {
             Some(life) if raw.at < life.born => return None,
             Some(life) if life.ended && raw.at <= life.at => return None,
-            Some(life) if !life.ended && raw.at < life.at => {
+            // Told before it is stored, a new state may be missing from a row read just after.
+            Some(life)
+                if !life.ended
+                    && (raw.at < life.at
+                        || life.was_just(raw.state, raw.at) && !life.contradicts(&raw.key)) =>
+            {
                 return Some(RowStep {
                     key: life.key(),
                     ended: None,

@@ -18,6 +18,10 @@ const MAX_HOLDERS: usize = 16;
 /// Threads told of one socket's holders.
 const MAX_THREADS: usize = 8;
 
+/// Sockets of one batch whose holders are asked for CLOEXEC: a file of /proc for each, and findings
+/// show one proof.
+const MAX_FLAGS: usize = 64;
+
 /// Who was found holding the suspects.
 #[derive(Debug, Default)]
 struct Found {
@@ -31,6 +35,16 @@ struct Place {
     holders: Vec<Holder>,
     /// In the accept queue of this listener.
     listener: Option<SockAddress>,
+}
+
+/// Tells which of the holders' descriptors close on exec.
+fn tell_flags(inspection: &mut Inspection, left: &mut usize) {
+    if let Some(scan) = inspection.holders.as_mut().filter(|_| *left > 0) {
+        *left -= 1;
+        for holder in &mut scan.holders {
+            holder.cloexec = threads::closes_on_exec(holder.pid, holder.fd);
+        }
+    }
 }
 
 impl Kernel {
@@ -55,11 +69,14 @@ impl Kernel {
         self.drain_to(clock::now(), sink);
 
         let mut doings = FxHashMap::default();
+        let mut flags_left = MAX_FLAGS;
         let mut inspections: Vec<_> = answers
             .into_iter()
             .filter_map(|answer| {
                 let sock = *wanted.get(&answer.key.sock)?;
-                self.inspection(sock, answer, found.as_ref(), &mut doings)
+                let mut inspection = self.inspection(sock, answer, found.as_ref(), &mut doings)?;
+                tell_flags(&mut inspection, &mut flags_left);
+                Some(inspection)
             })
             .collect();
         inspections.sort_by_key(|it| it.key.sock);
@@ -146,6 +163,7 @@ impl Kernel {
             holders,
             listener,
             threads,
+            sending: answer.sending,
         })
     }
 }

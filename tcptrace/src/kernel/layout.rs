@@ -35,6 +35,13 @@ impl Resolved {
 
 /// Reads the running kernel's BTF and resolves every field.
 pub(crate) fn resolve() -> Result<Resolved, KernelError> {
+    if cfg!(target_endian = "big") {
+        return Err(KernelError::KernelCannot {
+            lacks: "a little-endian processor: the programs and their records are little-endian"
+                .to_owned(),
+            remedy: "run tcptrace on x86-64 or arm64",
+        });
+    }
     let bytes = std::fs::read(btf::PATH).map_err(|error| KernelError::KernelCannot {
         lacks: format!("type information ({}: {error})", btf::PATH),
         remedy: "use a kernel built with CONFIG_DEBUG_INFO_BTF, as distributions' kernels from 5.10 on are",
@@ -107,9 +114,35 @@ fn fact(btf: &Btf, name: &str) -> Option<u16> {
         "has_task_btf" => Some(u16::from(
             btf.arguments("bpf_get_current_task_btf").is_some(),
         )),
+        "may_probe" => Some(u16::from(!locked_down())),
         "accept_args" => u16::try_from(btf.arguments("inet_csk_accept")?).ok(),
+        "synack_cookie" => btf
+            .enumerators("tcp_synack_type")
+            .into_iter()
+            .find(|(_, name)| name == "TCP_SYNACK_COOKIE")
+            .and_then(|(number, _)| u16::try_from(number).ok()),
+        "pt_regs_ret" => register(btf, "ax", 0),
+        "pt_regs_arg0" => register(btf, "di", 0),
+        "pt_regs_arg1" => register(btf, "si", 1),
+        "pt_regs_arg2" => register(btf, "dx", 2),
+        "pt_regs_arg3" => register(btf, "cx", 3),
+        "pt_regs_arg4" => register(btf, "r8", 4),
         _ => None,
     }
+}
+
+/// Where a saved register lies: by its name on x86-64 (System V ABI), by its number on arm64 (AAPCS64),
+/// whichever this kernel's `struct pt_regs` has.
+fn register(btf: &Btf, x86_64: &str, arm64: u16) -> Option<u16> {
+    let entry = |path| Some(btf.member("pt_regs", path)?.entry(Meaning::Offset));
+    entry(x86_64).or_else(|| Some(entry("regs")? + 8 * arm64))
+}
+
+/// Whether the kernel refuses programs that read its memory.
+fn locked_down() -> bool {
+    // Without the file there is no lockdown.
+    std::fs::read_to_string("/sys/kernel/security/lockdown")
+        .is_ok_and(|modes| modes.contains("[confidentiality]"))
 }
 
 #[cfg(test)]
@@ -132,7 +165,40 @@ mod tests {
             .reset_reasons
             .iter()
             .find(|(_, name)| name == "NO_SOCKET");
-        assert_eq!(no_socket.map(|(number, _)| *number), Some(1));
+        // The enumeration came with the tracepoint's third argument (6.10).
+        let expected = (resolved.entry("reset_has_reason") == Some(1)).then_some(1);
+        assert_eq!(no_socket.map(|(number, _)| *number), expected);
+    }
+
+    /// Each feature, by a member that only it needs.
+    #[test]
+    fn a_missing_member_costs_its_feature_alone() {
+        let bytes = std::fs::read(btf::PATH).expect("this kernel has BTF");
+        let whole = Btf::parse(bytes).expect("it is well-formed");
+        for (of, member, feature) in [
+            ("sock_common", "skc_v6_daddr", "IPv6"),
+            ("sock", "sk_wq", "peek"),
+            ("epitem", "event", "epoll registrations"),
+            ("request_sock", "num_retrans", "SYN-ACK retransmits"),
+            ("fdtable", "max_fds", "accept by system call"),
+            ("socket", "file", "file references"),
+            ("sock", "sk_drops", "listener drops"),
+            ("inet_timewait_sock", "tw_substate", "TIME_WAIT substates"),
+            (
+                "netns_ipv4",
+                "sysctl_tcp_syncookies",
+                "queue drops with both queues full",
+            ),
+        ] {
+            let resolved = from(&whole.without(of, member)).expect("it is optional");
+            let mut features: Vec<_> = resolved.missing.iter().map(|it| it.0).collect();
+            features.dedup();
+            assert_eq!(features, [feature], "without {of}.{member}");
+            let named = resolved.lacks(feature).expect("it is missing");
+            assert!(named.contains(member), "{named}");
+        }
+        let error = from(&whole.without("sock", "sk_err")).expect_err("it is mandatory");
+        assert!(error.to_string().contains("struct sock.sk_err"), "{error}");
     }
 
     #[test]

@@ -28,6 +28,14 @@ pub(crate) struct ListenerWatch {
     warned: bool,
 }
 
+impl ListenerWatch {
+    /// Connections that waited in accept queues when these were looked at last.
+    pub(super) fn queued(&self) -> u64 {
+        let levels = self.told.values();
+        levels.map(|(level, ..)| u64::from(level.depth)).sum()
+    }
+}
+
 impl Kernel {
     /// Samples those whose turn it is. `moved` are the namespaces whose counters have moved.
     pub(super) fn sample_listeners(&mut self, moved: &[NetnsId], sink: &mut Vec<Input>) {

@@ -1,150 +1,28 @@
-//! Which program hooks where, and loading the object: each program alone, so that one that a kernel
-//! refuses does not sink the rest.
+//! Loading the object: each program alone, so that one that a kernel refuses does not sink the rest.
 
 use std::error::Error;
 use std::io;
 
-use aya::programs::{BtfTracePoint, FExit, Iter, ProgramError, RawTracePoint, TracePoint};
+use aya::programs::{
+    BtfTracePoint, FEntry, FExit, Iter, KProbe, Program, ProgramError, RawTracePoint, TracePoint,
+};
 use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel, include_bytes_aligned};
 use tcptrace_common::filter::{
     FAMILY, FILTER_WORDS, LOCAL, LOCAL_COUNT, MAX_PORTS, NETNS, REMOTE, REMOTE_COUNT,
 };
 use tcptrace_common::names;
-use tcptrace_common::record::Kind;
 use tcptrace_core::filter::Family;
 use tcptrace_core::units::Port;
 
+use super::capabilities::{self, Capabilities, Capability};
 use super::error::KernelError;
+use super::hooks::{Hook, Tier};
 use super::layout::Resolved;
 use super::probes::{KernelFilter, ProbeOptions};
 use super::tracefs;
 
 /// The eBPF programs, built by `cargo xtask build-ebpf`.
 static OBJECT: &[u8] = include_bytes_aligned!("../../bpf/tcptrace.bpf.o");
-
-/// How a program is hooked in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tier {
-    /// A BTF tracepoint.
-    Tracepoint,
-    /// A function's return.
-    Function,
-    /// A system call's exit.
-    Syscall,
-    /// Read like a file.
-    Iterator,
-    /// Run when asked.
-    OnDemand,
-}
-
-impl Tier {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Tracepoint => "tracepoint",
-            Self::Function => "fexit",
-            Self::Syscall => "syscall",
-            Self::Iterator => "iterator",
-            Self::OnDemand => "on demand",
-        }
-    }
-}
-
-/// One program of the object.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Hook {
-    /// Its name there, and in the status.
-    pub(super) program: &'static str,
-    /// What it hooks.
-    pub(super) hook: &'static str,
-    pub(super) tier: Tier,
-    /// What it emits, for the accounting of losses.
-    pub(super) emits: Option<Kind>,
-    /// Without it nothing can be traced.
-    pub(super) mandatory: bool,
-}
-
-const fn tracepoint(program: &'static str, hook: &'static str, emits: Kind) -> Hook {
-    Hook {
-        program,
-        hook,
-        tier: Tier::Tracepoint,
-        emits: Some(emits),
-        mandatory: matches!(emits, Kind::Transition | Kind::Destroy),
-    }
-}
-
-const fn other(program: &'static str, hook: &'static str, tier: Tier) -> Hook {
-    Hook {
-        program,
-        hook,
-        tier,
-        emits: None,
-        mandatory: false,
-    }
-}
-
-/// In the order of attachment. The end of sockets comes first: an address must not change its owner
-/// unseen. An understudy must come after the program that it stands in for.
-pub(super) const TRACEPOINTS: [Hook; 9] = [
-    tracepoint("destroy", "tcp:tcp_destroy_sock", Kind::Destroy),
-    tracepoint("destroy_understudy", "tcp:tcp_destroy_sock", Kind::Destroy),
-    tracepoint("process_exit", "sched:sched_process_exit", Kind::Exit),
-    tracepoint("state", "sock:inet_sock_set_state", Kind::Transition),
-    tracepoint("understudy", "sock:inet_sock_set_state", Kind::Transition),
-    tracepoint("retransmit", "tcp:tcp_retransmit_skb", Kind::Retransmit),
-    tracepoint(
-        "synack",
-        "tcp:tcp_retransmit_synack",
-        Kind::SynackRetransmit,
-    ),
-    tracepoint("send_reset", "tcp:tcp_send_reset", Kind::Reset),
-    tracepoint("receive_reset", "tcp:tcp_receive_reset", Kind::Reset),
-];
-
-/// Accept, by function: for one that takes two arguments, and for one that takes four.
-pub(super) const ACCEPT_FUNCTION: [(u16, Hook); 2] = [
-    (2, by_function("accept_function")),
-    (4, by_function("accept_function_4")),
-];
-
-const fn by_function(program: &'static str) -> Hook {
-    Hook {
-        emits: Some(Kind::Accept),
-        ..other(program, "inet_csk_accept", Tier::Function)
-    }
-}
-
-/// Accept, by system call.
-pub(super) const ACCEPT_SYSCALLS: [Hook; 2] = [
-    Hook {
-        emits: Some(Kind::Accept),
-        ..other("accept_syscall", "syscalls:sys_exit_accept", Tier::Syscall)
-    },
-    Hook {
-        emits: Some(Kind::Accept),
-        ..other(
-            "accept4_syscall",
-            "syscalls:sys_exit_accept4",
-            Tier::Syscall,
-        )
-    },
-];
-
-/// Descriptors, with plain loads where the kernel has the helper, else with probe reads.
-pub(super) const DESCRIPTORS: [Hook; 2] = [
-    other("descriptors", "task_file", Tier::Iterator),
-    other("descriptors_probe", "task_file", Tier::Iterator),
-];
-
-/// Hash tables of a network namespace.
-pub(super) const TABLES: Hook = other("tables", "tcp", Tier::Iterator);
-
-/// Programs that run when asked.
-pub(super) const ON_DEMAND: [Hook; 3] = [
-    other("resolve", "test run", Tier::OnDemand),
-    other("queue", "test run", Tier::OnDemand),
-    other("peek", "test run", Tier::OnDemand),
-];
 
 /// The smallest ring.
 const MIN_RING: u32 = 1 << 16;
@@ -163,7 +41,11 @@ pub(super) fn object(options: &ProbeOptions, layout: &Resolved) -> Result<Ebpf, 
     EbpfLoader::new()
         // Nothing to relocate: offsets come from LAYOUT.
         .btf(None)
-        .verifier_log_level(VerifierLogLevel::DISABLE)
+        .verifier_log_level(if options.verifier_log {
+            VerifierLogLevel::DEBUG | VerifierLogLevel::STATS
+        } else {
+            VerifierLogLevel::DISABLE
+        })
         .map_max_entries(names::EVENTS, ring)
         .override_global(names::LAYOUT, layout.entries.as_slice(), true)
         .override_global(names::FILTER, filter.as_slice(), true)
@@ -219,10 +101,20 @@ pub(super) fn hook_in(ebpf: &mut Ebpf, btf: &Btf, hook: &Hook) -> Result<(), Ker
             program.load(name, btf)?;
             program.attach().map(drop)
         }
-        Tier::Function => {
+        Tier::Fentry => {
+            let program: &mut FEntry = program.try_into()?;
+            program.load(name, btf)?;
+            program.attach().map(drop)
+        }
+        Tier::Fexit => {
             let program: &mut FExit = program.try_into()?;
             program.load(name, btf)?;
             program.attach().map(drop)
+        }
+        Tier::Kprobe | Tier::Kretprobe => {
+            let program: &mut KProbe = program.try_into()?;
+            program.load()?;
+            program.attach(name, 0).map(drop)
         }
         Tier::Iterator => {
             let program: &mut Iter = program.try_into()?;
@@ -239,7 +131,28 @@ pub(super) fn hook_in(ebpf: &mut Ebpf, btf: &Btf, hook: &Hook) -> Result<(), Ker
                 .unwrap_or_else(|reason| Err(io::Error::other(reason).into()))
         }
     })();
-    done.map_err(|error| refused(&what(), &error))
+    done.map_err(|error| {
+        // What was loaded and not attached must not stay.
+        let _ = unhook(ebpf, hook);
+        refused(&what(), &error)
+    })
+}
+
+/// Whether the kernel has breakpoint probes at all.
+pub(super) fn has_kprobes() -> bool {
+    std::path::Path::new("/sys/bus/event_source/devices/kprobe").exists()
+}
+
+/// Detaches and unloads one program.
+pub(super) fn unhook(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), ProgramError> {
+    match ebpf.program_mut(hook.program) {
+        Some(Program::FEntry(program)) => program.unload(),
+        Some(Program::FExit(program)) => program.unload(),
+        Some(Program::KProbe(program)) => program.unload(),
+        Some(Program::TracePoint(program)) => program.unload(),
+        // Nothing else is hooked in by choice.
+        _ => Ok(()),
+    }
 }
 
 /// Sorts an error of the loader: a lack of privilege, or a refusal.
@@ -248,9 +161,19 @@ fn refused(what: &str, error: &(dyn Error + 'static)) -> KernelError {
     let mut cause = Some(error);
     while let Some(it) = cause {
         if let Some(io) = it.downcast_ref::<io::Error>() {
-            // The verifier answers EACCES, a lack of privilege EPERM.
-            if io.raw_os_error() == Some(libc::EPERM) {
+            // The verifier answers EACCES, a lack of privilege EPERM; from Linux 7 on also EINVAL,
+            // for what only the privileged may ask for.
+            let code = io.raw_os_error();
+            if code == Some(libc::EPERM) || code == Some(libc::EINVAL) && !may_load() {
                 return denied(what, io);
+            }
+            // The kernel's own number, which the C library has no words for.
+            if code == Some(ENOTSUPP) {
+                return KernelError::Refused {
+                    what: what.to_owned(),
+                    detail: "this kernel cannot hook this function in this way (ENOTSUPP)"
+                        .to_owned(),
+                };
             }
             if !detail.contains(&io.to_string()) {
                 detail = format!("{detail}: {io}");
@@ -264,11 +187,15 @@ fn refused(what: &str, error: &(dyn Error + 'static)) -> KernelError {
     }
 }
 
+/// `include/linux/errno.h`.
+const ENOTSUPP: i32 = 524;
+
 /// EPERM: who has every capability of the host and is refused nevertheless meets a hardened kernel.
 fn denied(what: &str, error: &io::Error) -> KernelError {
     if may_trace() {
-        KernelError::KernelCannot {
-            lacks: format!("the permission to {what}, although no privilege is missing ({error})"),
+        KernelError::Forbidden {
+            what: what.to_owned(),
+            detail: error.to_string(),
             remedy: "look for kernel lockdown (/sys/kernel/security/lockdown) or a security policy that forbids BPF",
         }
     } else {
@@ -279,17 +206,17 @@ fn denied(what: &str, error: &io::Error) -> KernelError {
     }
 }
 
-/// Whether this thread has CAP_SYS_ADMIN, CAP_PERFMON and CAP_BPF in the host's user namespace.
+/// Whether this thread has all that the kernel may ask for here, in the host's user namespace.
 fn may_trace() -> bool {
-    const NEEDED: u64 = 1 << 21 | 1 << 38 | 1 << 39;
-    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
-    let effective = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let whole = map.split_whitespace().eq(["0", "0", "4294967295"]);
-    whole && effective.is_some_and(|mask| mask & NEEDED == NEEDED)
+    let needed = [Capability::SysAdmin, Capability::Perfmon, Capability::Bpf];
+    let held = Capabilities::of_this_thread();
+    capabilities::in_the_hosts_user_namespace() && needed.into_iter().all(|it| held.has(it))
+}
+
+/// Whether this thread may load programs at all.
+fn may_load() -> bool {
+    let held = Capabilities::of_this_thread();
+    held.has(Capability::Bpf) || held.has(Capability::SysAdmin)
 }
 
 /// Up to Linux 5.10 maps count against RLIMIT_MEMLOCK, whose default is 64 KiB.

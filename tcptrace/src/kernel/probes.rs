@@ -1,7 +1,7 @@
 //! The probes: one object file, loaded program by program. What an older kernel refuses is named in
 //! the status and the rest goes on; only the state changes and the ends of sockets are mandatory.
 
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use aya::maps::{Map, MapError};
 use aya::{Btf, Ebpf};
@@ -12,17 +12,17 @@ use tcptrace_core::decode::{DecodeError, Hz, Raw, RawPeek, RawRow, WakeFunctions
 
 use super::diagnostics::Diagnostics;
 use super::error::KernelError;
+use super::hooks::{DESCRIPTORS, Hook, ON_DEMAND, Purpose, TABLES, TRACEPOINTS, UNDERSTUDIES};
 use super::layout::{self, Resolved};
-use super::load::{
-    self, ACCEPT_FUNCTION, ACCEPT_SYSCALLS, DESCRIPTORS, Hook, ON_DEMAND, TABLES, TRACEPOINTS, Tier,
-};
+use super::load;
 use super::on_demand::OnDemand;
 use super::ring::Ring;
 use super::{iterators, learn};
 
+mod functions;
 mod options;
 
-pub(crate) use self::options::{KernelFilter, ProbeOptions, ProbeState, ProbeStatus};
+pub(crate) use self::options::{KernelFilter, ProbeOptions, ProbeRuns, ProbeState, ProbeStatus};
 
 /// How a snapshot ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,13 +61,20 @@ pub(crate) struct Probes {
     filtered: bool,
     /// What understudies recovered, by kind.
     recovered: Vec<(Kind, u64)>,
+    missing: Vec<(&'static str, String)>,
+    /// The kernel keeps statistics of programs while this is open.
+    statistics: Option<OwnedFd>,
 }
 
 impl Probes {
     /// Reads the kernel's BTF, loads and attaches everything, and learns the kernel's wake functions
     /// and tick rate.
     pub(crate) fn open(options: &ProbeOptions) -> Result<Self, KernelError> {
-        let layout = layout::resolve()?;
+        Self::open_with(options, layout::resolve()?)
+    }
+
+    /// The same, with what the kernel's type information was found to say.
+    fn open_with(options: &ProbeOptions, layout: Resolved) -> Result<Self, KernelError> {
         let mut ebpf = load::object(options, &layout)?;
         let btf = load::target_btf()?;
         let mut this = Self {
@@ -89,6 +96,11 @@ impl Probes {
             attached: Vec::new(),
             filtered: options.filter.is_active(),
             recovered: Vec::new(),
+            missing: layout.missing.clone(),
+            statistics: options
+                .statistics
+                .then(|| aya::sys::enable_stats(aya::sys::Stats::RunTime).ok())
+                .flatten(),
         };
         // Before the rest is attached, so that our own sockets are not traced.
         this.inspect(&btf, &layout);
@@ -98,7 +110,7 @@ impl Probes {
                 .flatten();
             this.try_hook(&btf, hook, lacks)?;
         }
-        this.accept(&btf, &layout, options)?;
+        this.functions(&btf, &layout, options)?;
         this.reset_reasons = layout.reset_reasons;
         Ok(this)
     }
@@ -114,7 +126,12 @@ impl Probes {
         }
         if able && let Err(error) = self.learn() {
             let state = ProbeState::Missing(error.reason());
-            self.note("wake functions", "own sockets", Tier::OnDemand, state);
+            let hook = Hook {
+                program: "wake functions",
+                hook: "own sockets",
+                ..ON_DEMAND[0]
+            };
+            self.note(&hook, state);
         }
         for hook in &DESCRIPTORS {
             if self.descriptors.is_none() && self.try_hook(btf, hook, None).unwrap_or(false) {
@@ -125,44 +142,16 @@ impl Probes {
         let _ = self.try_hook(btf, &TABLES, None);
     }
 
+    /// The kernel's wake functions, as far as they were learnt.
+    pub(super) fn wake_functions(&self) -> WakeFunctions {
+        self.functions
+    }
+
     /// Learns the tick rate and the wake functions.
     fn learn(&mut self) -> Result<(), KernelError> {
         self.hz = learn::hz(&self.ebpf, &mut self.on_demand)?;
         let bias = self.functions.file_ref_bias;
         self.functions = learn::wake_functions(&self.ebpf, &mut self.on_demand, self.hz, bias)?;
-        Ok(())
-    }
-
-    /// Sees accept by the function where that loads, else by the system calls, if allowed.
-    fn accept(
-        &mut self,
-        btf: &Btf,
-        layout: &Resolved,
-        options: &ProbeOptions,
-    ) -> Result<(), KernelError> {
-        let arguments = layout.entry("accept_args");
-        let function = ACCEPT_FUNCTION
-            .iter()
-            .find(|(takes, _)| Some(*takes) == arguments);
-        match function {
-            Some((_, hook)) => {
-                if self.try_hook(btf, hook, None)? {
-                    return Ok(());
-                }
-            }
-            None => {
-                let lacks = "an inet_csk_accept with two or four arguments";
-                self.try_hook(btf, &ACCEPT_FUNCTION[0].1, Some(lacks))?;
-            }
-        }
-        for hook in &ACCEPT_SYSCALLS {
-            let lacks = if options.accept_syscalls {
-                layout.lacks("accept by system call")
-            } else {
-                Some("switched off by option")
-            };
-            self.try_hook(btf, hook, lacks)?;
-        }
         Ok(())
     }
 
@@ -175,7 +164,7 @@ impl Probes {
         lacks: Option<&str>,
     ) -> Result<bool, KernelError> {
         let state = match lacks {
-            Some(lacks) => ProbeState::Missing(format!("the kernel lacks {lacks}")),
+            Some(lacks) => ProbeState::Missing(format!("this kernel lacks {lacks}")),
             None => match load::hook_in(&mut self.ebpf, btf, hook) {
                 Ok(()) => ProbeState::Attached,
                 Err(error) if hook.mandatory => return Err(error),
@@ -186,17 +175,47 @@ impl Probes {
         if attached && hook.emits.is_some() {
             self.attached.push((*hook, 0));
         }
-        self.note(hook.program, hook.hook, hook.tier, state);
+        self.note(hook, state);
         Ok(attached)
     }
 
-    fn note(&mut self, name: &'static str, hook: &'static str, tier: Tier, state: ProbeState) {
+    fn note(&mut self, hook: &Hook, state: ProbeState) {
         self.status.push(ProbeStatus {
-            name,
-            hook,
-            tier: tier.name(),
+            name: hook.program,
+            hook: hook.hook,
+            tier: hook.tier,
+            purpose: hook.purpose,
             state,
         });
+    }
+
+    /// Whether a program for this purpose is attached.
+    pub(crate) fn serves(&self, purpose: Purpose) -> bool {
+        let mut status = self.status.iter();
+        status.any(|it| it.purpose == purpose && it.state == ProbeState::Attached)
+    }
+
+    /// What the kernel's type information lacks: feature, and the first missing member.
+    pub(crate) fn missing(&self) -> &[(&'static str, String)] {
+        &self.missing
+    }
+
+    /// How often each program has run.
+    pub(crate) fn runs(&self) -> Vec<ProbeRuns> {
+        // Where the kernel did not let us have them, there are none.
+        let attached =
+            |it: &&ProbeStatus| it.state == ProbeState::Attached && self.statistics.is_some();
+        self.status
+            .iter()
+            .filter(attached)
+            .filter_map(|it| {
+                Some(ProbeRuns {
+                    program: it.name,
+                    runs: counted(&self.ebpf, it.name, "run_cnt")?,
+                    nanoseconds: counted(&self.ebpf, it.name, "run_time_ns")?,
+                })
+            })
+            .collect()
     }
 
     /// Every probe, attached or not.
@@ -345,9 +364,6 @@ impl Probes {
 /// The tick rate of most distributions' kernels, until it is learnt.
 const ASSUMED_HZ: Hz = Hz(250);
 
-/// The program that stands in for `state`.
-const UNDERSTUDIES: [&str; 2] = ["understudy", "destroy_understudy"];
-
 /// Takes a map out of the object.
 fn taken<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, KernelError>
 where
@@ -365,12 +381,17 @@ where
 
 /// How often the kernel skipped a program because it had interrupted itself (from Linux 5.12 on).
 fn skipped(ebpf: &Ebpf, hook: &Hook) -> Option<u64> {
-    let program = ebpf.program(hook.program)?;
+    counted(ebpf, hook.program, "recursion_misses")
+}
+
+/// A number that the kernel keeps with a loaded program.
+fn counted(ebpf: &Ebpf, program: &str, what: &str) -> Option<u64> {
+    let program = ebpf.program(program)?;
     let fd = program.fd().ok()?.as_fd().as_raw_fd();
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
     let line = info
         .lines()
-        .find_map(|line| line.strip_prefix("recursion_misses:"))?;
+        .find_map(|line| line.strip_prefix(what)?.strip_prefix(':'))?;
     line.trim().parse().ok()
 }
 

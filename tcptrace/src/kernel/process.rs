@@ -61,12 +61,16 @@ pub(crate) struct Processes {
     exits: VecDeque<(Pid, MonoNs)>,
     /// Names in exit records that were read from the ring and not yet handled.
     foreseen: FxHashMap<Pid, Arc<ProcessInfo>>,
+    /// Read a moment ago, for the fact that is about to be handled.
+    fresh: Option<ProcessInfo>,
 }
 
 #[derive(Debug)]
 struct Known {
     who: Who,
     exited: Option<MonoNs>,
+    /// The signal that ended it, 0 for none.
+    signal: Option<u8>,
     looked: MonoNs,
 }
 
@@ -103,9 +107,14 @@ impl Processes {
                 let info = Arc::clone(info);
                 known.who = Who::Told(Arc::clone(&info));
                 let name = Arc::clone(&info.name);
-                let at = exited;
+                let (at, signal) = (exited, known.signal);
                 sink.push(Input::Process(ProcessFact::Seen { at, info }));
-                sink.push(Input::Process(ProcessFact::Exit { at, pid, name }));
+                sink.push(Input::Process(ProcessFact::Exit {
+                    at,
+                    pid,
+                    name,
+                    signal,
+                }));
             }
             (_, Some(exited)) if at > exited && occasion != Occasion::Exiting => {
                 // The dead do nothing: the pid is somebody else's.
@@ -120,13 +129,15 @@ impl Processes {
         }
     }
 
-    /// Whether nothing is known of a process that is gone already. Its exit record was written
-    /// before it could be reaped, so it is in the ring by now.
-    pub(crate) fn is_gone_unnamed(&self, pid: Pid) -> bool {
-        !self.blind
-            && !self.known.contains_key(&pid)
-            && !self.foreseen.contains_key(&pid)
-            && !std::path::Path::new(&format!("/proc/{}", pid.0)).exists()
+    /// Whether nothing is known of a process that a fact at `at` names, as it is gone already. Its
+    /// exit record was written before it could be reaped, so it is in the ring by now. What can be
+    /// read is kept for that fact: the process may be gone a moment later.
+    pub(crate) fn is_gone_unnamed(&mut self, pid: Pid, at: MonoNs) -> bool {
+        if self.blind || self.known.contains_key(&pid) || self.foreseen.contains_key(&pid) {
+            return false;
+        }
+        self.fresh = read(pid, at);
+        self.fresh.is_none()
     }
 
     /// This exit record is among those about to be handled.
@@ -138,7 +149,9 @@ impl Processes {
 
     /// The last thread of a process exits.
     pub(crate) fn exit(&mut self, exit: &RawExit, sink: &mut Vec<Input>) {
-        let RawExit { at, pid, .. } = *exit;
+        let RawExit {
+            at, pid, signal, ..
+        } = *exit;
         self.exits.push_back((pid, at));
         let last = self
             .foreseen
@@ -148,12 +161,14 @@ impl Processes {
             let known = Known {
                 who: Who::Unmentioned(last),
                 exited: Some(at),
+                signal,
                 looked: at,
             };
             self.remember(pid, known);
             return;
         };
         known.exited = Some(at);
+        known.signal = signal;
         match &known.who {
             Who::Unmentioned(_) => {
                 known.who = Who::Unmentioned(last);
@@ -168,7 +183,12 @@ impl Processes {
             }
         }
         let name = Arc::clone(&last.name);
-        sink.push(Input::Process(ProcessFact::Exit { at, pid, name }));
+        sink.push(Input::Process(ProcessFact::Exit {
+            at,
+            pid,
+            name,
+            signal,
+        }));
     }
 
     /// Reads `pid` and tells the sink if it is not who it was.
@@ -183,7 +203,10 @@ impl Processes {
                 Some(Arc::clone(info))
             }
             _ if self.blind => self.foreseen.get(&pid).cloned(),
-            _ => read(pid, at)
+            _ => self
+                .fresh
+                .take_if(|fresh| fresh.pid == pid)
+                .or_else(|| read(pid, at))
                 .map(Arc::new)
                 .or_else(|| self.foreseen.get(&pid).cloned()),
         };
@@ -202,6 +225,7 @@ impl Processes {
         let known = Known {
             who,
             exited: None,
+            signal: None,
             looked: at,
         };
         self.remember(pid, known);
@@ -402,6 +426,7 @@ mod tests {
             pid,
             comm,
             started_boot_ns: start * TICK_NS + 1,
+            signal: Some(0),
         }
     }
 
@@ -443,10 +468,14 @@ mod tests {
             .spawn()
             .unwrap();
         let pid = Pid(child.id());
+        let comm = format!("/proc/{}/comm", pid.0);
+        // On a slow machine the child may not have become `sh` yet.
+        while fs::read_to_string(&comm).unwrap() != "sh\n" {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let at = clock::now();
         processes.meet(pid, at, Occasion::Opening, &mut sink);
         drop(child.stdin.take());
-        let comm = format!("/proc/{}/comm", pid.0);
         while fs::read_to_string(&comm).unwrap() != "sleep\n" {
             std::thread::sleep(Duration::from_millis(5));
         }

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use tcptrace_core::input::{
-    Accept, Inspection, ListenerSample, SnapshotMark, SnapshotPhase, SocketRow, Transition,
+    Accept, Inspection, ListenerSample, Loss, SnapshotMark, SnapshotPhase, SocketRow, Transition,
 };
 use tcptrace_core::tcp::TcpState;
 use tcptrace_core::units::{Fd, Port, SockId};
@@ -30,8 +30,10 @@ impl Watch {
             .build()
             .unwrap();
         let guard = runtime.enter();
-        let mut kernel = Kernel::open(&KernelOptions::default())
-            .unwrap_or_else(|error| panic!("these tests trace the running kernel: {error}"));
+        let mut kernel = Kernel::open(&KernelOptions {
+            probes: ProbeOptions::for_tests(),
+        })
+        .unwrap_or_else(|error| panic!("these tests trace the running kernel: {error}"));
         drop(guard);
         let mut told = Vec::new();
         kernel.snapshot(&mut told).unwrap();
@@ -42,10 +44,10 @@ impl Watch {
         }
     }
 
-    /// Drains until `enough`, for at most two seconds.
+    /// Drains until `enough`, for at most twenty seconds: the machine may be emulated, and busy.
     #[track_caller]
     fn until(&mut self, what: &str, enough: impl Fn(&[Input]) -> bool) {
-        for _ in 0..200 {
+        for _ in 0..2000 {
             while self.kernel.drain(&mut self.told) > 0 {}
             if enough(&self.told) {
                 return;
@@ -83,6 +85,19 @@ fn sock(told: &[Input], local: u16, peer: Option<u16>) -> Option<SockId> {
         .filter(|key| key.sock != SockId(0))
         .rfind(|key| key.local.port == Some(Port(local)) && key.peer.port == peer.map(Port))
         .map(|key| key.sock)
+}
+
+/// The socket that listens on this port. Up to Linux 6.14 a child is born with its tuple.
+fn listening(told: &[Input], port: u16) -> Option<SockId> {
+    let key = told.iter().find_map(|input| {
+        match input {
+            Input::Transition(it) if it.to == TcpState::Listen => Some(&it.key),
+            Input::Socket(it) if it.state == TcpState::Listen => Some(&it.key),
+            _ => None,
+        }
+        .filter(|key| key.local.port == Some(Port(port)))
+    })?;
+    Some(key.sock)
 }
 
 fn rows(told: &[Input], sock: SockId) -> Vec<&SocketRow> {
@@ -351,8 +366,8 @@ fn a_filling_queue_is_sampled() {
     let clients: Vec<_> = (0..2)
         .map(|_| TcpStream::connect(address).unwrap())
         .collect();
-    watch.until("listening", |told| sock(told, port, None).is_some());
-    let listening = sock(&watch.told, port, None).unwrap();
+    watch.until("listening", |told| listening(told, port).is_some());
+    let listening = listening(&watch.told, port).unwrap();
     let samples = |told: &[Input]| -> Vec<ListenerSample> {
         told.iter()
             .filter_map(|input| match input {
@@ -420,7 +435,13 @@ fn every_life_is_whole_while_snapshots_go_on() {
     watch.kernel.poll(&mut watch.told);
     let mut states = FxHashMap::<SockId, (usize, Option<TcpState>)>::default();
     for input in &watch.told {
-        assert!(!matches!(input, Input::Loss(_)), "{input:?}");
+        // From Linux 7 on a tracepoint's program may be preempted, and then the exits of other tests'
+        // processes skip it; here it is about sockets.
+        let about_sockets = |it: &Loss| it.kind.as_deref() != Some("process");
+        assert!(
+            !matches!(input, Input::Loss(it) if about_sockets(it)),
+            "{input:?}"
+        );
         let Some(key) = input.key() else { continue };
         if key.local.port != port && key.peer.port != port {
             continue;

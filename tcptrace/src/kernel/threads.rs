@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::Arc;
 
 use tcptrace_core::input::ThreadState;
-use tcptrace_core::units::{Pid, Tid};
+use tcptrace_core::units::{Fd, Pid, Tid};
 
 /// Adds what the threads of `pid` are doing, lowest number first, until `most` are in `states`.
 pub(crate) fn look(pid: Pid, most: usize, states: &mut Vec<ThreadState>) {
@@ -44,6 +44,18 @@ pub(crate) fn look(pid: Pid, most: usize, states: &mut Vec<ThreadState>) {
 fn state_letter(stat: Vec<u8>) -> Option<char> {
     let close = stat.iter().rposition(|&byte| byte == b')')?;
     stat.get(close + 2).map(|&letter| char::from(letter))
+}
+
+/// O_CLOEXEC, as /proc shows it on every architecture that we run on.
+const CLOSES_ON_EXEC: u32 = 0o2_000_000;
+
+/// Whether a descriptor of `pid` closes on exec. Nothing when it is gone. Only for sockets: of an
+/// epoll instance this file takes its lock.
+pub(crate) fn closes_on_exec(pid: Pid, fd: Fd) -> Option<bool> {
+    let info = fs::read_to_string(format!("/proc/{}/fdinfo/{}", pid.0, fd.0)).ok()?;
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
+    let flags = u32::from_str_radix(flags.trim(), 8).ok()?;
+    Some(flags & CLOSES_ON_EXEC != 0)
 }
 
 /// How many descriptors `pid` has open, and how many it may have. Nothing when it is gone.
@@ -106,6 +118,19 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(observe(), []);
+    }
+
+    #[test]
+    fn a_descriptor_that_closes_on_exec_is_told_from_one_that_does_not() {
+        use std::os::fd::AsRawFd as _;
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let fd = socket.as_raw_fd();
+        let look = || closes_on_exec(Pid(std::process::id()), Fd(fd.cast_unsigned()));
+        assert_eq!(look(), Some(true));
+        // SAFETY: the descriptor is open, and ours.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, 0) };
+        assert_eq!(look(), Some(false));
+        drop(socket);
     }
 
     #[test]

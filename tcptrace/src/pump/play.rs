@@ -17,7 +17,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::{Flow, Front};
 use crate::failure::Failure;
-use crate::recording::{Header, Line, Reader};
+use crate::recording::{Header, Line, Medium, Reader};
 use crate::tui::Play;
 
 /// How often the recording goes on, and frames are drawn.
@@ -36,7 +36,7 @@ const TAIL: u64 = 64 << 10;
 pub(crate) struct Tape {
     path: PathBuf,
     header: Header,
-    reader: Reader<File>,
+    reader: Reader<Medium>,
     engine: Engine,
     outcome: Outcome,
     /// How far it has been played, and how far it is to be.
@@ -197,7 +197,7 @@ impl Tape {
     }
 }
 
-fn open(path: &Path) -> Result<(Reader<File>, Header), Failure> {
+fn open(path: &Path) -> Result<(Reader<Medium>, Header), Failure> {
     let mut reader = Reader::open(path)?;
     match reader.next().transpose()? {
         Some(Line::Header(header)) => Ok((reader, *header)),

@@ -1,6 +1,7 @@
 //! Line -> Input: typed structs, chosen by the type that the line names first. Fields that are not
 //! known here are skipped, among them the annotations, which a replay computes again.
 
+mod carried;
 mod events;
 mod host;
 mod looks;
@@ -98,6 +99,7 @@ fn typed(kind: &[u8], text: &[u8]) -> Result<Line, Refusal> {
         b"reset" => from::<events::ResetLine>(text)?,
         b"queue_drop" => from::<events::QueueDropLine>(text)?,
         b"socket" => from::<looks::SocketLine>(text)?,
+        b"carried" => from::<carried::CarriedLine>(text)?,
         b"snapshot" => from::<host::SnapshotLine>(text)?,
         b"inspection" => from::<looks::InspectionLine>(text)?,
         b"listener" => from::<looks::ListenerLine>(text)?,

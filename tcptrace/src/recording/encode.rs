@@ -4,21 +4,26 @@
 //! Facts are written without allocating, booleans always, unknown values never. Headers, findings
 //! and footers are rare and go through serde.
 
+mod carried;
 mod events;
 mod host;
 mod looks;
+mod owners;
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use tcptrace_core::Input;
 use tcptrace_core::engine::Annotation;
-use tcptrace_core::finding::{Finding, Owner};
+use tcptrace_core::finding::Finding;
 use tcptrace_core::input::{self, SocketKey};
 use tcptrace_core::tcp::Endpoint;
 use tcptrace_core::units::{MonoNs, NetnsId, SockId};
+use tcptrace_core::world::Tag;
 
+use self::owners::Owners;
+use super::draft::Draft;
 use super::finding::RecordedFinding;
 use super::header::{Footer, Header};
-use super::json::{Object, integer};
+use super::json::Object;
 use super::kinds::LineKind;
 use super::stamp::Stamper;
 
@@ -27,6 +32,8 @@ use super::stamp::Stamper;
 pub(crate) struct Encoder {
     seq: u64,
     stamper: Stamper,
+    draft: Draft,
+    owners: Owners,
 }
 
 impl Encoder {
@@ -35,7 +42,24 @@ impl Encoder {
         Self {
             seq: 0,
             stamper: Stamper::new(clock_offset_ns),
+            draft: Draft::new(),
+            owners: Owners::default(),
         }
+    }
+
+    /// A new segment: lines are numbered from 0 again.
+    pub(super) fn restart(&mut self, clock_offset_ns: i64) {
+        *self = Self::new(clock_offset_ns);
+    }
+
+    /// Wall clock minus monotonic clock, as last told.
+    pub(super) fn offset(&self) -> i64 {
+        self.stamper.offset()
+    }
+
+    /// An instant on the wall clock, RFC 3339.
+    pub(crate) fn stamp(&mut self, at: MonoNs) -> String {
+        self.stamper.text(at)
     }
 
     /// Appends the first line.
@@ -77,18 +101,23 @@ impl Encoder {
     /// Appends a fact, with what the engine adds to it.
     pub(crate) fn input(&mut self, input: &Input, annotation: &Annotation, out: &mut BytesMut) {
         self.observe(input);
-        self.line(LineKind::of(input).name(), input.at(), out, |line| {
-            if let Some(key) = input.key() {
-                socket(line, key);
-                if let Some(owner) = &annotation.process {
-                    line.object("process", |process| owner_of(process, owner));
-                }
+        self.begin(LineKind::of(input).name(), input.at());
+        let mut line = Object::resume(&mut self.draft);
+        if let Some(key) = input.key() {
+            socket(&mut line, key);
+            if let Some(owner) = &annotation.process {
+                self.owners.write(&mut line, owner);
             }
-            fact(line, input, annotation);
-        });
+            if !annotation.tags.is_empty() {
+                let tags = Tag::ALL.map(|tag| (tag.name(), annotation.tags.has(tag)));
+                line.words("tags", &tags);
+            }
+        }
+        fact(&mut line, input, annotation);
+        line.close();
+        self.end(out);
     }
 
-    /// `{"type":T,"seq":N,"time":"…","mono_ns":N` + what `fill` adds + `}\n`.
     fn line(
         &mut self,
         kind: &'static str,
@@ -96,19 +125,34 @@ impl Encoder {
         out: &mut BytesMut,
         fill: impl FnOnce(&mut Object<'_>),
     ) {
-        out.extend_from_slice(br#"{"type":""#);
-        out.extend_from_slice(kind.as_bytes());
-        out.extend_from_slice(br#"","seq":"#);
-        integer(out, self.seq);
-        self.seq += 1;
-        out.extend_from_slice(br#","time":""#);
-        self.stamper.write(out, at);
-        out.extend_from_slice(br#"","mono_ns":"#);
-        integer(out, at.0);
-        let mut line = Object::resume(out);
+        self.begin(kind, at);
+        let mut line = Object::resume(&mut self.draft);
         fill(&mut line);
         line.close();
-        out.put_u8(b'\n');
+        self.end(out);
+    }
+
+    /// `{"type":T,"seq":N,"time":"…","mono_ns":N`
+    #[inline(always)]
+    fn begin(&mut self, kind: &'static str, at: MonoNs) {
+        let draft = &mut self.draft;
+        draft.clear();
+        draft.put(br#"{"type":""#);
+        draft.put_short(kind.as_bytes());
+        draft.put(br#"","seq":"#);
+        draft.number(self.seq);
+        self.seq += 1;
+        draft.put(br#","time":""#);
+        draft.put(&self.stamper.stamp(at));
+        draft.put(br#"","mono_ns":"#);
+        draft.number(at.0);
+    }
+
+    /// Hands the line over.
+    #[inline(always)]
+    fn end(&mut self, out: &mut BytesMut) {
+        self.draft.byte(b'\n');
+        out.extend_from_slice(self.draft.written());
     }
 }
 
@@ -123,6 +167,7 @@ fn fact(line: &mut Object<'_>, input: &Input, annotation: &Annotation) {
         // All that there is to say is in the key and in the time.
         Input::Destroy(input::Destroy { at: _, key: _ }) => {}
         Input::Socket(x) => looks::socket_row(line, x),
+        Input::Carried(x) => carried::carried(line, x),
         Input::Snapshot(x) => host::snapshot(line, x),
         Input::Inspection(x) => looks::inspection(line, x),
         Input::Listener(x) => looks::listener(line, x),
@@ -163,17 +208,4 @@ fn endpoint(line: &mut Object<'_>, key: &'static str, endpoint: &Endpoint) {
             inner.known("port", port.map(|port| port.0));
         });
     }
-}
-
-/// The owner, short: details stand once, on its `process` line.
-fn owner_of(object: &mut Object<'_>, owner: &Owner) {
-    let Owner {
-        process,
-        provenance,
-        confidence,
-    } = owner;
-    object.number("pid", process.pid.0);
-    object.text("name", &process.name);
-    object.word("provenance", provenance.name());
-    object.word("confidence", confidence.name());
 }

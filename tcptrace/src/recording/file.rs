@@ -49,12 +49,15 @@ impl Target {
     pub(super) fn open(&self) -> Result<OpenFile, RecordError> {
         match self {
             Self::Stdout => stdout(),
-            Self::File { path, force } => {
-                let number = |name| std::env::var(name).ok()?.parse().ok();
-                open(path, *force, number("SUDO_UID").zip(number("SUDO_GID")))
-            }
+            Self::File { path, force } => create(path, *force),
         }
     }
+}
+
+/// Creates a file for the user behind sudo, where there is one.
+pub(super) fn create(path: &Path, force: bool) -> Result<OpenFile, RecordError> {
+    let number = |name| std::env::var(name).ok()?.parse().ok();
+    open(path, force, number("SUDO_UID").zip(number("SUDO_GID")))
 }
 
 /// Standard output without the standard library's buffer, which looks for newlines.

@@ -54,6 +54,10 @@ pub(crate) struct Header {
     /// Which events were kept.
     #[serde(default)]
     pub(crate) completeness: Completeness,
+    /// The number of this segment, from 1 on; absent when the recording is one file. Segments of
+    /// one recording share `recording_id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) segment: Option<u32>,
 }
 
 /// A format version; the default is the current one.
@@ -145,6 +149,10 @@ pub(crate) enum Completeness {
     /// Every Input about the sockets that pass the filters. The engine saw the others too: the
     /// recorded findings are the ones to show.
     Filtered,
+    /// Only facts about sockets in trouble: what repeats, resets, is refused or inspected.
+    Suspects,
+    /// No facts about single sockets at all: findings, counters, losses.
+    None,
     /// It began in the middle of a run, or a newer writer kept something less: the recorded
     /// findings are the ones to show.
     #[serde(other)]
@@ -165,6 +173,8 @@ pub(crate) enum Ended {
     DiskLow,
     /// The run failed.
     Failure,
+    /// It goes on in the next segment.
+    Rotated,
     /// A reason that this version does not know.
     #[serde(other)]
     Unknown,

@@ -4,75 +4,90 @@
 //! Invariant: whatever the text, the output is valid JSON and safe to print on a terminal. Names
 //! come from processes that choose them, and `-o -` may end on a screen.
 
-use std::fmt::Write as _;
-use std::io;
+use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use bytes::{BufMut, BytesMut};
 use serde::Serialize;
 use tcptrace_core::units::nanos;
 
+use super::draft::{Draft, Whole};
+
+/// `ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255`
+const LONGEST_V6: usize = 45;
+
 /// An object under construction. Absent values are simply not written.
 pub(super) struct Object<'a> {
-    out: &'a mut BytesMut,
+    out: &'a mut Draft,
     /// What the next key is preceded by: the opening brace at first.
     separator: u8,
 }
 
 impl<'a> Object<'a> {
     /// Goes on with an object whose opening brace and first member stand in `out` already.
-    pub(super) fn resume(out: &'a mut BytesMut) -> Self {
+    pub(super) fn resume(out: &'a mut Draft) -> Self {
         Self {
             out,
             separator: b',',
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn key(&mut self, key: &'static str) {
-        self.out.put_u8(self.separator);
+        let name = key.as_bytes();
+        let room = self.out.take(name.len() + 4);
+        let (before, rest) = room.split_at_mut(2);
+        before.copy_from_slice(&[self.separator, b'"']);
+        let (middle, after) = rest.split_at_mut(name.len());
+        middle.copy_from_slice(name);
+        after.copy_from_slice(b"\":");
         self.separator = b',';
-        self.out.put_u8(b'"');
-        self.out.extend_from_slice(key.as_bytes());
-        self.out.extend_from_slice(b"\":");
+    }
+
+    /// Where the next bytes go: for pieces that were made before.
+    pub(super) fn draft(&mut self) -> &mut Draft {
+        self.out
     }
 
     /// A whole number.
-    #[inline]
-    pub(super) fn number(&mut self, key: &'static str, value: impl itoa::Integer) {
+    #[inline(always)]
+    pub(super) fn number(&mut self, key: &'static str, value: impl Whole) {
         self.key(key);
-        integer(self.out, value);
+        self.out.number(value);
     }
 
     /// A whole number, where known.
-    #[inline]
-    pub(super) fn known(&mut self, key: &'static str, value: Option<impl itoa::Integer>) {
+    #[inline(always)]
+    pub(super) fn known(&mut self, key: &'static str, value: Option<impl Whole>) {
         if let Some(value) = value {
             self.number(key, value);
         }
     }
 
     /// A time span in nanoseconds, where known.
+    #[inline(always)]
     pub(super) fn span(&mut self, key: &'static str, value: Option<Duration>) {
         self.known(key, value.map(nanos));
     }
 
     /// A truth value.
-    #[inline]
+    #[inline(always)]
     pub(super) fn flag(&mut self, key: &'static str, value: bool) {
         self.key(key);
-        self.out
-            .extend_from_slice(if value { b"true" } else { b"false" });
+        if value {
+            self.out.put(b"true");
+        } else {
+            self.out.put(b"false");
+        }
     }
 
     /// One of our own words, which need no escaping.
-    #[inline]
+    #[inline(always)]
     pub(super) fn word(&mut self, key: &'static str, value: &'static str) {
         self.key(key);
-        self.out.put_u8(b'"');
-        self.out.extend_from_slice(value.as_bytes());
-        self.out.put_u8(b'"');
+        self.out.byte(b'"');
+        self.out.put_short(value.as_bytes());
+        self.out.byte(b'"');
     }
 
     /// Foreign text.
@@ -102,32 +117,37 @@ impl<'a> Object<'a> {
                 break;
             }
         }
-        self.out.put_u8(b'"');
-        self.out.extend_from_slice(&digits[at..]);
-        self.out.put_u8(b'"');
+        self.out.byte(b'"');
+        self.out.put_short(&digits[at..]);
+        self.out.byte(b'"');
     }
 
     /// An IP address.
     pub(super) fn address(&mut self, key: &'static str, address: IpAddr) {
         self.key(key);
-        self.out.put_u8(b'"');
+        self.out.byte(b'"');
         match address {
             IpAddr::V4(v4) => {
-                for (index, octet) in v4.octets().into_iter().enumerate() {
-                    if index > 0 {
-                        self.out.put_u8(b'.');
-                    }
-                    integer(self.out, octet);
+                let [a, b, c, d] = v4.octets();
+                self.out.number(a);
+                for octet in [b, c, d] {
+                    self.out.byte(b'.');
+                    self.out.number(octet);
                 }
             }
             IpAddr::V6(v6) => {
-                write!(self.out, "{v6}").expect("a BytesMut grows as needed");
+                let mut room = [0; LONGEST_V6];
+                let mut rest = &mut room[..];
+                write!(rest, "{v6}").expect("the room is that of the longest address");
+                let unused = rest.len();
+                self.out.put(&room[..LONGEST_V6 - unused]);
             }
         }
-        self.out.put_u8(b'"');
+        self.out.byte(b'"');
     }
 
     /// A member that is an object.
+    #[inline(always)]
     pub(super) fn object(&mut self, key: &'static str, fill: impl FnOnce(&mut Object<'_>)) {
         self.key(key);
         object(self.out, fill);
@@ -143,31 +163,31 @@ impl<'a> Object<'a> {
         self.key(key);
         let mut separator = b'[';
         for item in items {
-            self.out.put_u8(separator);
+            self.out.byte(separator);
             separator = b',';
             object(self.out, |inner| fill(inner, item));
         }
         if separator == b'[' {
-            self.out.put_u8(b'[');
+            self.out.byte(b'[');
         }
-        self.out.put_u8(b']');
+        self.out.byte(b']');
     }
 
     /// A member that is an array of our own words.
     pub(super) fn words(&mut self, key: &'static str, words: &[(&'static str, bool)]) {
         self.key(key);
-        self.out.put_u8(b'[');
+        self.out.byte(b'[');
         let mut first = true;
         for (word, _) in words.iter().filter(|(_, present)| *present) {
             if !first {
-                self.out.put_u8(b',');
+                self.out.byte(b',');
             }
             first = false;
-            self.out.put_u8(b'"');
-            self.out.extend_from_slice(word.as_bytes());
-            self.out.put_u8(b'"');
+            self.out.byte(b'"');
+            self.out.put_short(word.as_bytes());
+            self.out.byte(b'"');
         }
-        self.out.put_u8(b']');
+        self.out.byte(b']');
     }
 
     /// Appends the members of `value`, which must serialize as an object. For rare lines: it
@@ -183,22 +203,23 @@ impl<'a> Object<'a> {
             .and_then(|rest| rest.strip_suffix(b"}"))
             .expect("our own types serialize as objects");
         if !inner.is_empty() {
-            self.out.put_u8(self.separator);
+            self.out.byte(self.separator);
             self.separator = b',';
-            self.out.extend_from_slice(inner);
+            self.out.put(inner);
         }
     }
 
     /// Closes the object.
     pub(super) fn close(self) {
         if self.separator == b'{' {
-            self.out.put_u8(b'{');
+            self.out.byte(b'{');
         }
-        self.out.put_u8(b'}');
+        self.out.byte(b'}');
     }
 }
 
-fn object(out: &mut BytesMut, fill: impl FnOnce(&mut Object<'_>)) {
+#[inline(always)]
+fn object(out: &mut Draft, fill: impl FnOnce(&mut Object<'_>)) {
     let mut inner = Object {
         out,
         separator: b'{',
@@ -207,31 +228,25 @@ fn object(out: &mut BytesMut, fill: impl FnOnce(&mut Object<'_>)) {
     inner.close();
 }
 
-/// Appends the decimal digits of `value`.
-#[inline]
-pub(super) fn integer(out: &mut BytesMut, value: impl itoa::Integer) {
-    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
-}
-
 /// Appends `text` as a JSON string.
-fn escaped(out: &mut BytesMut, text: &str) {
-    out.put_u8(b'"');
+fn escaped(out: &mut Draft, text: &str) {
+    out.byte(b'"');
     let plain = |b: u8| (0x20..0x7f).contains(&b) && b != b'"' && b != b'\\';
     if text.bytes().all(plain) {
-        out.extend_from_slice(text.as_bytes());
+        out.put_short(text.as_bytes());
     } else {
         for c in text.chars() {
             match c {
-                '"' => out.extend_from_slice(b"\\\""),
-                '\\' => out.extend_from_slice(b"\\\\"),
-                '\n' => out.extend_from_slice(b"\\n"),
-                '\t' => out.extend_from_slice(b"\\t"),
-                c if hostile(c) => out.extend_from_slice(&unicode_escape(c)),
-                c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+                '"' => out.put(b"\\\""),
+                '\\' => out.put(b"\\\\"),
+                '\n' => out.put(b"\\n"),
+                '\t' => out.put(b"\\t"),
+                c if hostile(c) => out.put(&unicode_escape(c)),
+                c => out.put(c.encode_utf8(&mut [0; 4]).as_bytes()),
             }
         }
     }
-    out.put_u8(b'"');
+    out.byte(b'"');
 }
 
 /// Characters that make a terminal do something else than show them: controls (C0, DEL, C1), line
@@ -278,16 +293,16 @@ mod tests {
     use proptest::prelude::*;
 
     fn by_hand(text: &str) -> String {
-        let mut out = BytesMut::new();
+        let mut out = Draft::new();
         escaped(&mut out, text);
-        String::from_utf8(out.to_vec()).unwrap()
+        String::from_utf8(out.written().to_vec()).unwrap()
     }
 
     fn by_serde(text: &str) -> String {
-        let mut out = BytesMut::new();
+        let mut out = Draft::new();
         let mut object = Object::resume(&mut out);
         object.members(&std::collections::BTreeMap::from([("k", text)]));
-        let out = String::from_utf8(out.to_vec()).unwrap();
+        let out = String::from_utf8(out.written().to_vec()).unwrap();
         out.strip_prefix(",\"k\":").unwrap().to_owned()
     }
 
@@ -302,14 +317,17 @@ mod tests {
 
     #[test]
     fn empty_containers_are_closed() {
-        let mut out = BytesMut::new();
+        let mut out = Draft::new();
         object(&mut out, |o| {
             o.objects("none", std::iter::empty::<u8>(), |_, _| ());
             o.object("empty", |_| ());
             o.words("words", &[("A", true), ("B", false), ("C", true)]);
             o.members(&std::collections::BTreeMap::<&str, u8>::new());
         });
-        assert_eq!(&out[..], br#"{"none":[],"empty":{},"words":["A","C"]}"#);
+        assert_eq!(
+            out.written(),
+            br#"{"none":[],"empty":{},"words":["A","C"]}"#
+        );
     }
 
     proptest! {

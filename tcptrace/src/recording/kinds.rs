@@ -15,6 +15,7 @@ pub(crate) enum LineKind {
     QueueDrop,
     Destroy,
     Socket,
+    Carried,
     Snapshot,
     Inspection,
     Listener,
@@ -28,7 +29,7 @@ pub(crate) enum LineKind {
 
 impl LineKind {
     /// Every kind, in the order of the variants.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Transition,
         Self::Accept,
         Self::Retransmit,
@@ -37,6 +38,7 @@ impl LineKind {
         Self::QueueDrop,
         Self::Destroy,
         Self::Socket,
+        Self::Carried,
         Self::Snapshot,
         Self::Inspection,
         Self::Listener,
@@ -59,6 +61,7 @@ impl LineKind {
             Input::QueueDrop(_) => Self::QueueDrop,
             Input::Destroy(_) => Self::Destroy,
             Input::Socket(_) => Self::Socket,
+            Input::Carried(_) => Self::Carried,
             Input::Snapshot(_) => Self::Snapshot,
             Input::Inspection(_) => Self::Inspection,
             Input::Listener(_) => Self::Listener,
@@ -81,6 +84,7 @@ impl LineKind {
             Self::QueueDrop => "queue_drop",
             Self::Destroy => "destroy",
             Self::Socket => "socket",
+            Self::Carried => "carried",
             Self::Snapshot => "snapshot",
             Self::Inspection => "inspection",
             Self::Listener => "listener",

@@ -11,17 +11,23 @@
 //! - Memory is bounded: the queue to the writer thread, the length of a line, the pool of buffers.
 
 mod decode;
+mod draft;
 mod encode;
 mod file;
 mod finding;
 mod header;
 mod json;
 mod kinds;
+mod medium;
+mod page_cache;
 mod reader;
 mod recorder;
+mod schema;
+mod segment;
 mod sink;
 mod space;
 mod stamp;
+mod tape;
 
 #[cfg(test)]
 mod round_trip;
@@ -30,8 +36,13 @@ mod samples;
 
 pub(crate) use encode::Encoder;
 pub(crate) use file::Target;
-pub(crate) use finding::RecordedFinding;
-pub(crate) use header::{Completeness, Ended, Header, Probe};
+pub(crate) use finding::{RecordedFinding, RecordedProcess, RecordedService};
+pub(crate) use header::{Completeness, Ended, Footer, Header, Probe};
+pub(crate) use medium::Medium;
 pub(crate) use reader::{Line, Reader};
 pub(crate) use recorder::{Recorder, Summary};
+pub(crate) use schema::schema;
+pub(crate) use segment::Rotation;
 pub(crate) use sink::RecordError;
+pub(crate) use stamp::parse as wall_of_stamp;
+pub(crate) use tape::{Play, Shelf, Tape};

@@ -18,7 +18,8 @@ use super::encode::Encoder;
 use super::file::Target;
 use super::header::{Ended, Footer, Header};
 use super::kinds::{LineCounts, LineKind};
-use super::sink::{RecordError, Report, Sink};
+use super::segment::{Rotation, Series, is_compressed};
+use super::sink::{Job, RecordError, Report, Sink, Turn};
 
 /// Size of a batch: large enough that a system call costs nothing per line, small enough to be in
 /// the second-level cache when it is written.
@@ -61,7 +62,9 @@ pub(crate) struct Recorder {
     /// Lines dropped here and not yet told.
     dropped: Option<Loss>,
     rate: Rate,
-    queue: SyncSender<BytesMut>,
+    rotation: Rotation,
+    segment: Segment,
+    queue: SyncSender<Job>,
     empty: Receiver<BytesMut>,
     report: Arc<Report>,
     thread: JoinHandle<Result<u64, RecordError>>,
@@ -72,6 +75,22 @@ pub(crate) struct Recorder {
 struct Pending {
     counts: LineCounts,
     span: Option<(MonoNs, MonoNs)>,
+}
+
+/// The segment under way.
+#[derive(Debug)]
+struct Segment {
+    /// What its successor's header repeats.
+    header: Header,
+    number: u32,
+    began: MonoNs,
+    /// Bytes handed over before it began, and before its facts began: a checkpoint may be larger
+    /// than what the rotation allows, and must not bring about the next one.
+    before: u64,
+    facts_from: u64,
+    /// Counts and losses of the segments before.
+    earlier: LineCounts,
+    earlier_losses: BTreeMap<LossCause, u64>,
 }
 
 /// Bytes a second, looked at once a window.
@@ -90,6 +109,13 @@ pub(crate) enum Warning {
         /// How fast.
         bytes_per_second: u64,
     },
+    /// The file system fills.
+    DiskFilling {
+        /// Free space, MiB.
+        free_mib: u64,
+        /// Where the recording stops, MiB.
+        floor_mib: u64,
+    },
 }
 
 impl fmt::Display for Warning {
@@ -97,9 +123,18 @@ impl fmt::Display for Warning {
         match self {
             Self::HighVolume { bytes_per_second } => write!(
                 f,
-                "the recording grows by {} MB/s; filters (--local-port, --netns, …) make it smaller, \
-                 --duration ends it in time",
+                "the recording grows by {} MB/s; compress it (-o FILE.ndjson.zst), keep less of it \
+                 (--events suspects, filters, --rotate-size with --keep), or end it in time \
+                 (--duration)",
                 bytes_per_second / 1_000_000
+            ),
+            Self::DiskFilling {
+                free_mib,
+                floor_mib,
+            } => write!(
+                f,
+                "the file system has {free_mib} MiB left, and the recording stops at {floor_mib} \
+                 MiB; free some space, or bound it with --rotate-size and --keep"
             ),
         }
     }
@@ -132,8 +167,31 @@ impl fmt::Display for Summary {
 
 impl Recorder {
     /// Opens the target, starts the thread that writes, and writes the header.
-    pub(crate) fn create(target: &Target, header: &Header) -> Result<Self, RecordError> {
-        Self::start(Sink::new(target.open()?), header, QUEUE)
+    pub(crate) fn create(
+        target: &Target,
+        rotation: Rotation,
+        header: &Header,
+    ) -> Result<Self, RecordError> {
+        let mut header = header.clone();
+        let sink = match target {
+            Target::File { path, force } if rotation.is_on() => {
+                let id = header.recording_id.clone();
+                let mut series = Series::new(path.clone(), *force, rotation.keep, id);
+                series.check_new()?;
+                header.segment = Some(1);
+                let from = Encoder::new(header.clock_offset_ns).stamp(header.at);
+                let first = series.open(1, &from)?;
+                Sink::new(first).in_series(series)
+            }
+            _ => Sink::new(target.open()?),
+        };
+        let sink = match target {
+            Target::File { path, .. } if is_compressed(path) => sink.compressed()?,
+            _ => sink,
+        };
+        let mut recorder = Self::start(sink, &header, QUEUE)?;
+        recorder.rotation = rotation;
+        Ok(recorder)
     }
 
     fn start(sink: Sink, header: &Header, queue: usize) -> Result<Self, RecordError> {
@@ -163,6 +221,16 @@ impl Recorder {
                 from: header.at,
                 bytes: 0,
                 warned: false,
+            },
+            rotation: Rotation::default(),
+            segment: Segment {
+                header: header.clone(),
+                number: 1,
+                began: header.at,
+                before: 0,
+                facts_from: 0,
+                earlier: LineCounts::default(),
+                earlier_losses: BTreeMap::new(),
             },
             queue,
             empty,
@@ -212,6 +280,12 @@ impl Recorder {
 
     /// A warning that has become due by `now`; each comes once.
     pub(crate) fn warning(&mut self, now: MonoNs) -> Option<Warning> {
+        if let Some((free_mib, floor_mib)) = self.report.take_filling() {
+            return Some(Warning::DiskFilling {
+                free_mib,
+                floor_mib,
+            });
+        }
         let elapsed = now.since(self.rate.from);
         if self.rate.warned || elapsed < RATE_WINDOW {
             return None;
@@ -262,34 +336,21 @@ impl Recorder {
             self.encoder.finding(finding, at, &mut self.batch);
             self.pending.counts.add(LineKind::Finding);
         }
-        self.counts.merge(&self.pending.counts);
         if let Some(loss) = self.dropped.take() {
             *self.losses.entry(loss.cause).or_default() += loss.count;
         }
-        let footer = Footer {
-            at,
-            ended,
-            counts: self.counts.by_name(),
-            losses: LossCause::ALL
-                .into_iter()
-                .map(|cause| {
-                    let count = self.losses.get(&cause).copied().unwrap_or(0);
-                    (cause.name().to_owned(), count)
-                })
-                .collect(),
-        };
-        self.encoder.footer(&footer, &mut self.batch);
+        let turn = self.end_segment(findings.len(), ended, at);
+        let (counts, losses) = (self.all_counts(), self.all_losses());
         let Self {
             name,
             batch,
-            counts,
-            losses,
             queue,
             thread,
             ..
         } = self;
         // A thread that has gone says why when it is joined.
-        let _ = queue.send(batch);
+        let _ = queue.send(Job::Batch(batch));
+        let _ = queue.send(Job::Last(Box::new(turn)));
         drop(queue);
         let bytes = thread.join().unwrap_or_else(|_| {
             let source = Arc::new(io::Error::other("the writer thread panicked"));
@@ -308,9 +369,12 @@ impl Recorder {
 
     /// Queues the batch. When the queue is full the batch stays, to be tried again.
     fn hand_over(&mut self) {
+        if self.batch.is_empty() {
+            return;
+        }
         let batch = mem::take(&mut self.batch);
         let length = batch.len() as u64;
-        match self.queue.try_send(batch) {
+        match self.queue.try_send(Job::Batch(batch)) {
             Ok(()) => {
                 self.bytes += length;
                 self.counts.merge(&self.pending.counts);
@@ -320,8 +384,10 @@ impl Recorder {
                     .try_recv()
                     .unwrap_or_else(|_| BytesMut::with_capacity(BATCH));
             }
-            Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) => {
-                self.batch = batch;
+            Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => {
+                if let Job::Batch(batch) = job {
+                    self.batch = batch;
+                }
             }
         }
     }
@@ -342,6 +408,8 @@ impl Recorder {
         dropped.to = dropped.to.max(to);
     }
 }
+
+mod rotate;
 
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,7 @@ use tcptrace_core::finding::{Confidence, Owner, Provenance};
 use tcptrace_core::input::*;
 use tcptrace_core::tcp::{Endpoint, Shutdown, TcpState};
 use tcptrace_core::units::{Fd, MonoNs, NetnsId, Pid, Port, SockId, Tid, WallNs};
+use tcptrace_core::world::{CloseCall, Closer, Origin};
 
 use super::decode::{self, Line};
 use super::encode::Encoder;
@@ -83,7 +84,7 @@ fn level() -> impl Strategy<Value = QueueLevel> {
 }
 
 fn holder() -> impl Strategy<Value = Holder> {
-    (pid(), fd()).prop_map(|(pid, fd)| Holder { pid, fd })
+    (pid(), fd(), any::<Option<bool>>()).prop_map(|(pid, fd, cloexec)| Holder { pid, fd, cloexec })
 }
 
 fn context() -> impl Strategy<Value = Context> {
@@ -124,11 +125,27 @@ fn thread() -> impl Strategy<Value = ThreadState> {
     })
 }
 
+fn fin_waiter() -> impl Strategy<Value = FinWaiter> {
+    prop_oneof![
+        Just(FinWaiter::Nobody),
+        Just(FinWaiter::Epoll),
+        Just(FinWaiter::Other),
+        pid().prop_map(FinWaiter::Blocked),
+    ]
+}
+
 fn transition() -> impl Strategy<Value = Input> {
     let bits = any::<(Option<u16>, u8, bool, bool, bool, bool)>();
+    let usage = any::<(u64, u32, u32)>().prop_map(|(idle, segments_in, segments_out)| Usage {
+        idle: Duration::from_nanos(idle),
+        segments_in,
+        segments_out,
+    });
     let amounts = any::<(Option<u32>, Option<u32>, Option<u32>)>();
-    (at(), key(), state(), state(), context(), bits, amounts).prop_map(
-        |(at, key, from, to, context, bits, (file_refs, unread, unacked))| {
+    let more = (amounts, of(usage), of(sock()), of(fin_waiter()));
+    (at(), key(), state(), state(), context(), bits, more).prop_map(
+        |(at, key, from, to, context, bits, (amounts, usage, listener, waiter))| {
+            let (file_refs, unread, unacked) = amounts;
             let (error, shutdown, peer_fin, dead, has_socket, file_released) = bits;
             Input::Transition(Transition {
                 at,
@@ -145,6 +162,9 @@ fn transition() -> impl Strategy<Value = Input> {
                 file_refs,
                 unread,
                 unacked,
+                usage,
+                listener,
+                waiter,
             })
         },
     )
@@ -168,9 +188,10 @@ fn retransmit() -> impl Strategy<Value = Input> {
         RetransmitReason::LossProbe,
         RetransmitReason::Recovery,
     ]);
-    let rest = any::<(bool, bool, u8, u8, bool)>();
-    (at(), key(), state(), reason, span(), rest).prop_map(
-        |(at, key, state, reason, rto, (syn, fin, attempt, backoff, dead))| {
+    let rest = any::<(bool, bool, u8, u8, bool, Option<u8>)>();
+    (at(), key(), state(), reason, (span(), span()), rest).prop_map(
+        |(at, key, state, reason, spans, (syn, fin, attempt, backoff, dead, syn_retries))| {
+            let (rto, user_timeout) = spans;
             Input::Retransmit(Retransmit {
                 at,
                 key,
@@ -182,23 +203,32 @@ fn retransmit() -> impl Strategy<Value = Input> {
                 backoff,
                 rto,
                 dead,
+                user_timeout,
+                syn_retries,
             })
         },
     )
 }
 
 fn synack_retransmit() -> impl Strategy<Value = Input> {
-    (at(), key(), any::<(u8, bool, bool)>()).prop_map(
-        |(at, key, (attempt, acked, defer_accept))| {
-            Input::SynackRetransmit(SynackRetransmit {
-                at,
-                key,
-                attempt,
-                acked,
-                defer_accept,
-            })
-        },
+    (
+        at(),
+        key(),
+        any::<(u8, bool, bool, Option<u8>, Option<u8>)>(),
     )
+        .prop_map(
+            |(at, key, (attempt, acked, defer_accept, timeouts, retries))| {
+                Input::SynackRetransmit(SynackRetransmit {
+                    at,
+                    key,
+                    attempt,
+                    acked,
+                    defer_accept,
+                    timeouts,
+                    retries,
+                })
+            },
+        )
 }
 
 fn reset() -> impl Strategy<Value = Input> {
@@ -234,6 +264,58 @@ fn queue_drop() -> impl Strategy<Value = Input> {
 
 fn destroy() -> impl Strategy<Value = Input> {
     (at(), key()).prop_map(|(at, key)| Input::Destroy(Destroy { at, key }))
+}
+
+fn carried() -> impl Strategy<Value = Input> {
+    let origin = select(vec![
+        Origin::Unknown,
+        Origin::Active,
+        Origin::Passive,
+        Origin::Listener,
+    ]);
+    let call = select(vec![CloseCall::Close, CloseCall::Shutdown, CloseCall::Exit]);
+    let owner = (pid(), text()).prop_map(|(pid, name)| CarriedOwner {
+        pid,
+        name,
+        provenance: Provenance::Accept,
+        confidence: Confidence::Likely,
+    });
+    let times = (at(), at(), at());
+    let links = (
+        of(sock()),
+        of(owner),
+        vec(holder(), 0..3),
+        of((pid(), call)),
+    );
+    let levels = (of(level()), of(any::<u32>()), of((at(), pid())));
+    let rest = any::<(bool, bool, bool, u32, Option<u32>)>();
+    ((times, key(), state(), origin), links, levels, rest).prop_map(
+        |((times, key, state, origin), (listener, owner, holders, closer), levels, rest)| {
+            let (at, since, first_seen) = times;
+            let (queue, syn_depth, last_accept) = levels;
+            let (since_is_lower_bound, accepted, modelled, retransmits, unread) = rest;
+            Input::Carried(Box::new(Carried {
+                at,
+                key,
+                state,
+                since,
+                since_is_lower_bound,
+                first_seen,
+                origin,
+                listener,
+                owner,
+                holders,
+                accepted,
+                modelled,
+                closer,
+                retransmits,
+                unread,
+                queue,
+                syn_depth,
+                last_accept,
+            }))
+        },
+    )
 }
 
 fn socket() -> impl Strategy<Value = Input> {
@@ -283,11 +365,12 @@ fn inspection() -> impl Strategy<Value = Input> {
         of(scan),
         of(sock()),
         vec(thread(), 0..4),
+        of(sending()),
     );
     (at(), key(), state(), numbers, bits, seen).prop_map(|(at, key, state, numbers, bits, seen)| {
         let (unread, unacked, bytes_acked, file_refs, shutdown) = numbers;
         let (has_socket, dead, special_reader) = bits;
-        let (waiters, idle, holders, listener, threads) = seen;
+        let (waiters, idle, holders, listener, threads, sending) = seen;
         Input::Inspection(Inspection {
             at,
             key,
@@ -305,7 +388,27 @@ fn inspection() -> impl Strategy<Value = Input> {
             holders,
             listener,
             threads,
+            sending,
         })
+    })
+}
+
+fn sending() -> impl Strategy<Value = Sending> {
+    let numbers = any::<(u32, u32, u8, u8, u8, bool, Option<u8>)>();
+    (numbers, span(), span(), span()).prop_map(|(numbers, user_timeout, time, interval)| {
+        let (window, unsent, retransmits, backoff, probes_out, keepalive, probes) = numbers;
+        Sending {
+            window,
+            unsent,
+            retransmits,
+            backoff,
+            probes_out,
+            user_timeout,
+            keepalive,
+            keepalive_time: time,
+            keepalive_interval: interval,
+            keepalive_probes: probes,
+        }
     })
 }
 
@@ -325,24 +428,28 @@ fn listener() -> impl Strategy<Value = Input> {
 }
 
 fn counters() -> impl Strategy<Value = Input> {
-    (at(), any::<(u32, [u64; 8])>()).prop_map(|(at, (netns, n))| {
-        Input::Counters(Counters {
-            at,
-            netns: NetnsId(netns),
-            listen_overflows: n[0],
-            listen_drops: n[1],
-            req_q_full_drop: n[2],
-            req_q_full_do_cookies: n[3],
-            syncookies_sent: n[4],
-            backlog_drop: n[5],
-            time_wait_overflow: n[6],
-            abort_on_memory: n[7],
-        })
-    })
+    (at(), any::<(u32, [u64; 8], Option<u64>, Option<u64>)>()).prop_map(
+        |(at, (netns, n, tw_sockets, orphan_fin_wait2))| {
+            Input::Counters(Counters {
+                at,
+                netns: NetnsId(netns),
+                listen_overflows: n[0],
+                listen_drops: n[1],
+                req_q_full_drop: n[2],
+                req_q_full_do_cookies: n[3],
+                syncookies_sent: n[4],
+                backlog_drop: n[5],
+                time_wait_overflow: n[6],
+                abort_on_memory: n[7],
+                tw_sockets,
+                orphan_fin_wait2,
+            })
+        },
+    )
 }
 
 fn netns() -> impl Strategy<Value = Input> {
-    (at(), any::<(u32, [Option<u32>; 10])>()).prop_map(|(at, (netns, n))| {
+    (at(), any::<(u32, [Option<u32>; 20])>()).prop_map(|(at, (netns, n))| {
         Input::Netns(NetnsFacts {
             at,
             netns: NetnsId(netns),
@@ -356,6 +463,16 @@ fn netns() -> impl Strategy<Value = Input> {
             tcp_fin_timeout: n[7],
             tcp_abort_on_overflow: n[8],
             tcp_max_tw_buckets: n[9],
+            tcp_tw_reuse: n[10],
+            tcp_timestamps: n[11],
+            tcp_max_orphans: n[12],
+            local_port_first: n[13],
+            local_port_last: n[14],
+            local_ports_reserved: n[15],
+            tcp_syn_linear_timeouts: n[16],
+            tcp_keepalive_time: n[17],
+            tcp_keepalive_intvl: n[18],
+            tcp_keepalive_probes: n[19],
         })
     })
 }
@@ -394,7 +511,14 @@ fn process() -> impl Strategy<Value = Input> {
                 limit,
             }
         }),
-        (at(), pid(), text()).prop_map(|(at, pid, name)| ProcessFact::Exit { at, pid, name }),
+        (at(), pid(), text(), of(any::<u8>())).prop_map(|(at, pid, name, signal)| {
+            ProcessFact::Exit {
+                at,
+                pid,
+                name,
+                signal,
+            }
+        }),
     ]
     .prop_map(Input::Process)
 }
@@ -432,6 +556,7 @@ fn any_input() -> impl Strategy<Value = Input> {
         queue_drop().boxed(),
         destroy().boxed(),
         socket().boxed(),
+        carried().boxed(),
         snapshot().boxed(),
         inspection().boxed(),
         listener().boxed(),
@@ -462,7 +587,25 @@ fn annotation() -> impl Strategy<Value = Annotation> {
             provenance,
             confidence,
         });
-    (span(), of(owner)).prop_map(|(in_state, process)| Annotation { in_state, process })
+    let process = (
+        pid(),
+        select(vec![CloseCall::Close, CloseCall::Shutdown, CloseCall::Exit]),
+        of(any::<u8>()),
+    )
+        .prop_map(|(pid, call, signal)| Closer::Process { pid, call, signal });
+    let closer = prop_oneof![
+        process,
+        of(pid()).prop_map(|pid| Closer::Admin { pid }),
+        Just(Closer::PeerFin),
+        Just(Closer::PeerReset),
+        Just(Closer::Timeout),
+    ];
+    (span(), of(closer), of(owner)).prop_map(|(in_state, closer, process)| Annotation {
+        in_state,
+        closer,
+        process,
+        ..Annotation::default()
+    })
 }
 
 proptest! {

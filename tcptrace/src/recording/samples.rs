@@ -12,10 +12,11 @@ use tcptrace_core::finding::*;
 use tcptrace_core::input::*;
 use tcptrace_core::tcp::{Endpoint, Shutdown, TcpState};
 use tcptrace_core::units::{Fd, MonoNs, NetnsId, Pid, Port, SockId, Tid, WallNs};
+use tcptrace_core::world::{CloseCall, Closer, Origin};
 use tcptrace_core::{Finding, Input};
 
 use super::encode::Encoder;
-use super::header::{Header, Probe};
+use super::header::{Ended, Footer, Header, Probe};
 
 /// 2026-01-02T03:04:05.678901234Z, an hour after boot.
 pub(super) const START: MonoNs = MonoNs(3_600_000_000_000);
@@ -128,16 +129,18 @@ fn waiters() -> Waiters {
     }
 }
 
-/// One Input of every variant, with every field known somewhere.
+/// One Input of every variant, with every field known somewhere that the first recordings had: what
+/// the fixture holds.
 pub(super) fn inputs() -> Vec<(Input, Annotation)> {
     let plain = Annotation::default;
     let owned = |provenance| Annotation {
-        in_state: None,
         process: Some(owner(provenance)),
+        ..Annotation::default()
     };
     let holder = Holder {
         pid: Pid(812),
         fd: Fd(9),
+        cloexec: None,
     };
     vec![
         (
@@ -154,6 +157,16 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
                 tcp_fin_timeout: Some(60),
                 tcp_abort_on_overflow: Some(0),
                 tcp_max_tw_buckets: Some(262_144),
+                tcp_tw_reuse: Some(2),
+                tcp_timestamps: Some(1),
+                tcp_max_orphans: Some(65_536),
+                local_port_first: Some(32_768),
+                local_port_last: Some(60_999),
+                local_ports_reserved: Some(3),
+                tcp_syn_linear_timeouts: Some(4),
+                tcp_keepalive_time: Some(7200),
+                tcp_keepalive_intvl: Some(75),
+                tcp_keepalive_probes: Some(9),
             }),
             plain(),
         ),
@@ -180,6 +193,7 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
                 holder: Some(Holder {
                     pid: Pid(812),
                     fd: Fd(4),
+                    cloexec: None,
                 }),
                 listener: None,
                 has_socket: true,
@@ -252,10 +266,15 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
                 file_refs: None,
                 unread: Some(1),
                 unacked: Some(0),
+                usage: None,
+                listener: None,
+                waiter: None,
             }),
             Annotation {
                 in_state: Some(Duration::from_millis(7)),
+                closer: Some(Closer::PeerFin),
                 process: Some(owner(Provenance::Accept)),
+                ..Annotation::default()
             },
         ),
         (
@@ -284,6 +303,7 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
                     state: 'T',
                     wait_channel: Some("do_signal_stop".into()),
                 }],
+                sending: Some(sending()),
             }),
             owned(Provenance::Accept),
         ),
@@ -303,10 +323,23 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
                 file_refs: None,
                 unread: Some(0),
                 unacked: Some(1),
+                usage: Some(Usage {
+                    idle: Duration::from_secs(5),
+                    segments_in: 3,
+                    segments_out: 4,
+                }),
+                listener: Some(SockId(1)),
+                waiter: None,
             }),
             Annotation {
                 in_state: Some(Duration::from_millis(5990)),
+                closer: Some(Closer::Process {
+                    pid: Pid(812),
+                    call: CloseCall::Exit,
+                    signal: Some(11),
+                }),
                 process: Some(owner(Provenance::Accept)),
+                ..Annotation::default()
             },
         ),
         (
@@ -321,6 +354,8 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
                 backoff: 1,
                 rto: Some(Duration::from_millis(200)),
                 dead: true,
+                user_timeout: Some(Duration::from_secs(30)),
+                syn_retries: Some(3),
             }),
             owned(Provenance::Accept),
         ),
@@ -334,6 +369,8 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
                 attempt: 1,
                 acked: true,
                 defer_accept: false,
+                timeouts: Some(0),
+                retries: Some(2),
             }),
             owned(Provenance::Listen),
         ),
@@ -409,6 +446,8 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
                 backlog_drop: 16,
                 time_wait_overflow: 17,
                 abort_on_memory: 18,
+                tw_sockets: None,
+                orphan_fin_wait2: None,
             }),
             plain(),
         ),
@@ -426,6 +465,7 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
                 at: at(7200),
                 pid: Pid(812),
                 name: "shop".into(),
+                signal: None,
             }),
             plain(),
         ),
@@ -448,6 +488,77 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
             plain(),
         ),
     ]
+}
+
+/// Inputs that came after the first recordings: the fixture does not have them.
+pub(super) fn later_inputs() -> Vec<(Input, Annotation)> {
+    vec![(
+        Input::Carried(Box::new(Carried {
+            at: at(7500),
+            key: child(),
+            state: TcpState::CloseWait,
+            since: at(10),
+            since_is_lower_bound: false,
+            first_seen: at(1),
+            origin: Origin::Passive,
+            listener: Some(SockId(1)),
+            owner: Some(CarriedOwner {
+                pid: Pid(812),
+                name: server().name.clone(),
+                provenance: Provenance::Accept,
+                confidence: Confidence::Exact,
+            }),
+            holders: vec![Holder {
+                pid: Pid(812),
+                fd: Fd(9),
+                cloexec: Some(true),
+            }],
+            accepted: true,
+            modelled: false,
+            closer: Some((Pid(812), CloseCall::Shutdown)),
+            retransmits: 2,
+            unread: Some(1),
+            queue: Some(QueueLevel {
+                depth: 0,
+                limit: 128,
+            }),
+            syn_depth: Some(3),
+            last_accept: Some((at(3), Pid(812))),
+        })),
+        Annotation {
+            process: Some(owner(Provenance::Accept)),
+            ..Annotation::default()
+        },
+    )]
+}
+
+/// One of every line that is written today, as text.
+pub(super) fn every_line() -> String {
+    let mut out = BytesMut::new();
+    let mut encoder = Encoder::new(0);
+    let header = Header {
+        segment: Some(2),
+        ..header()
+    };
+    encoder.header(&header, &mut out);
+    for (input, annotation) in inputs().into_iter().chain(later_inputs()) {
+        encoder.input(&input, &annotation, &mut out);
+    }
+    for evidence in evidence() {
+        let finding = Finding {
+            evidence,
+            ..finding()
+        };
+        encoder.finding(&finding, START, &mut out);
+    }
+    let footer = Footer {
+        at: at(8000),
+        ended: Ended::Rotated,
+        counts: std::collections::BTreeMap::from([("tick".to_owned(), 1)]),
+        losses: std::collections::BTreeMap::from([("ring".to_owned(), 3)]),
+    };
+    encoder.footer(&footer, &mut out);
+    String::from_utf8(out.to_vec()).unwrap()
 }
 
 /// A finding with every field known.
@@ -487,6 +598,7 @@ fn evidence() -> Vec<Evidence> {
             holders: vec![Holder {
                 pid: Pid(812),
                 fd: Fd(9),
+                cloexec: None,
             }],
             holders_complete: true,
             threads: vec![ThreadState {
@@ -499,10 +611,14 @@ fn evidence() -> Vec<Evidence> {
             last_accept: Some(at(3)),
             oldest_age: Duration::from_secs(5),
             age_is_lower_bound: false,
+            last_acceptor: Some(Pid(812)),
+            acceptor_lives: Some(true),
             descriptors: Some((900, 1024)),
+            exhausted_in: Some(Duration::from_secs(1800)),
         }),
         Evidence::AcceptQueue(AcceptQueueEvidence {
             listener: listening(),
+            seen_full: true,
             depth: 129,
             limit: 128,
             somaxconn: Some(4096),
@@ -518,6 +634,7 @@ fn evidence() -> Vec<Evidence> {
         }),
         Evidence::SynQueue(SynQueueEvidence {
             listener: listening(),
+            seen_full: true,
             depth: 129,
             limit: 128,
             dropped: 40,
@@ -534,7 +651,7 @@ fn evidence() -> Vec<Evidence> {
             attempt: 3,
             backoff: 3,
             next_timeout: Some(Duration::from_millis(1600)),
-            limit: Some(("tcp_orphan_retries", 8)),
+            patience: patience(),
             orphan: true,
             outcomes: FinOutcomes {
                 waiting: 1,
@@ -543,8 +660,154 @@ fn evidence() -> Vec<Evidence> {
                 timed_out: 4,
             },
             data_retransmits: 5,
+            lost: "our FIN",
+        }),
+        Evidence::SynRetransmit(SynRetransmitEvidence {
+            state: Some(TcpState::SynSent),
+            repeated: repeated(),
+            lost: "our SYN",
+        }),
+        Evidence::SynackRetransmit(SynackRetransmitEvidence {
+            listener: listening(),
+            repeated: repeated(),
+            repeated_syns: Some(1),
+            depth: Some(129),
+            queue_limit: Some(128),
+            lost: "our SYN-ACK",
+        }),
+        Evidence::DeadPeer(DeadPeerEvidence {
+            state: Some(TcpState::Established),
+            repeated: repeated(),
+            by_keepalive: 1,
+            idle: 2,
+            longest_idle: Some(Duration::from_secs(7200)),
+            keepalive: Some(false),
+            detection: Some(Detection {
+                time: Duration::from_secs(7200),
+                interval: Duration::from_secs(75),
+                probes: 9,
+                per_socket: false,
+                total: Duration::from_secs(7875),
+            }),
+        }),
+        Evidence::ClosingStuck(ClosingStuckEvidence {
+            state: Some(TcpState::FinWait1),
+            oldest_age: Duration::from_secs(61),
+            age_is_lower_bound: true,
+            window: Some(0),
+            unsent: Some(2),
+            unacked: Some(3),
+            probes_out: Some(4),
+            backoff: Some(5),
+            data_retransmits: 6,
+            orphan: true,
+            patience: patience(),
+        }),
+        Evidence::BacklogTruncated(BacklogTruncatedEvidence {
+            listener: listening(),
+            depth: 100,
+            limit: 128,
+            somaxconn: 128,
+            inference: "the limit equals net.core.somaxconn",
+        }),
+        Evidence::TimeWait(TimeWaitEvidence {
+            closes_first: Side::Server,
+            per_second: 25.5,
+            namespace_sockets: Some(1600),
+            max_tw_buckets: Some(262_144),
+            overflows: 3,
+            measured: 80,
+            lifetime: Some(spread()),
+            idle: Some(spread()),
+            exchanges: Some(spread()),
+            tw_reuse: Some(2),
+            timestamps: Some(1),
+            inference,
+        }),
+        Evidence::Ports(PortEvidence {
+            source: Some([192, 0, 2, 1].into()),
+            live: 10,
+            time_wait: 20,
+            time_wait_reusable: false,
+            used: 30,
+            available: Some(100),
+            range: Some((32_768, 60_999)),
+            reserved: Some(3),
+            percent: Some(30),
+            refused: 1,
+            exhausted_in: Some(Duration::from_secs(600)),
+            tw_reuse: Some(2),
+            timestamps: Some(1),
+            inference,
+        }),
+        Evidence::FinWait2(FinWait2Evidence {
+            oldest_age: Duration::from_secs(300),
+            silent: Some(Duration::from_secs(300)),
+            counted: Some(1000),
+            fin_timeout: Some(60),
+            inference,
+        }),
+        Evidence::Resets(ResetEvidence {
+            direction: Way::Sent,
+            recent: 25,
+            closes: 100,
+            reasons: vec![("TCP_ABORT_ON_CLOSE".into(), 25)],
+            unread: Some(14),
+            signal: Some(11),
+            killer: Some(99),
+            abort_on_overflow: Some(1),
+            max_orphans: Some(131_072),
+            inference,
         }),
     ]
+}
+
+fn spread() -> Spread {
+    Spread {
+        p10: 1,
+        median: 2,
+        p90: 3,
+    }
+}
+
+fn patience() -> Patience {
+    Patience {
+        limit: Some(("tcp_orphan_retries", 8)),
+        linear: Some(4),
+        user_timeout: Some(Duration::from_secs(30)),
+        gives_up_after: Some(Duration::from_millis(102_200)),
+    }
+}
+
+fn repeated() -> Repeated {
+    Repeated {
+        attempt: 3,
+        next_timeout: Some(Duration::from_secs(8)),
+        patience: patience(),
+        outcomes: AttemptOutcomes {
+            waiting: 1,
+            answered: 2,
+            reset: 3,
+            timed_out: 4,
+            abandoned: 5,
+        },
+        inference: Some("facts were lost meanwhile"),
+    }
+}
+
+fn sending() -> Sending {
+    Sending {
+        window: 65_536,
+        unsent: 1,
+        retransmits: 2,
+        backoff: 3,
+        probes_out: 4,
+        user_timeout: Some(Duration::from_secs(30)),
+        keepalive: true,
+        keepalive_time: Some(Duration::from_secs(600)),
+        keepalive_interval: Some(Duration::from_secs(10)),
+        keepalive_probes: Some(5),
+    }
 }
 
 /// Every key of every line, at any depth.
@@ -565,21 +828,7 @@ fn keys(value: &serde_json::Value, into: &mut BTreeSet<String>) {
 fn the_documentation_names_every_type_and_field() {
     let page = include_str!("../../../docs/recording.md");
     let fixture = include_str!("fixtures/v1.ndjson");
-    let mut out = BytesMut::new();
-    let mut encoder = Encoder::new(0);
-    encoder.header(&header(), &mut out);
-    for (input, annotation) in inputs() {
-        encoder.input(&input, &annotation, &mut out);
-    }
-    for evidence in evidence() {
-        let finding = Finding {
-            evidence,
-            ..finding()
-        };
-        encoder.finding(&finding, START, &mut out);
-    }
-    let now = String::from_utf8(out.to_vec()).unwrap();
-
+    let now = every_line();
     for line in page.lines().filter(|line| line.starts_with("{\"type\"")) {
         assert!(fixture.contains(line), "not a line of the fixture: {line}");
     }

@@ -3,13 +3,19 @@
 //! Invariant: whatever fails, the file ends with a whole line, as far as it can be cut back.
 
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::BytesMut;
 
 use super::file::OpenFile;
+use super::page_cache::PageCache;
+use super::segment::Series;
 use super::space;
+
+/// zstd's own default: four times the speed of what a saturated host writes, a tenth of the bytes.
+const LEVEL: i32 = 3;
 
 /// Recording failed, or has to stop.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -102,6 +108,11 @@ pub(crate) enum RecordError {
 #[derive(Debug, Default)]
 pub(super) struct Report {
     failure: Mutex<Option<RecordError>>,
+    /// Free and reserved MiB, when the file system fills.
+    filling: Mutex<Option<(u64, u64)>>,
+    /// The segment under way, and its bytes on the disk.
+    segment: AtomicU32,
+    bytes: AtomicU64,
 }
 
 impl Report {
@@ -114,6 +125,21 @@ impl Report {
             .clone()
     }
 
+    /// Told once: the file system fills; free and reserved MiB.
+    pub(super) fn take_filling(&self) -> Option<(u64, u64)> {
+        let mut filling = self.filling.lock().unwrap_or_else(PoisonError::into_inner);
+        filling.take()
+    }
+
+    /// Bytes of segment `number` on the disk, once it is the one being written.
+    pub(super) fn bytes_of(&self, number: u32) -> u64 {
+        if self.segment.load(Ordering::Acquire) == number {
+            self.bytes.load(Ordering::Relaxed)
+        } else {
+            0
+        }
+    }
+
     fn fail(&self, error: RecordError) {
         self.failure
             .lock()
@@ -122,18 +148,81 @@ impl Report {
     }
 }
 
-/// The writing end of a recording.
+/// What the recorder asks for.
 #[derive(Debug)]
+pub(super) enum Job {
+    /// Whole lines.
+    Batch(BytesMut),
+    /// The end of a segment; the lines that follow belong to the next.
+    Next(Box<Turn>, BytesMut),
+    /// What the index says of the last segment.
+    Last(Box<Turn>),
+}
+
+/// One segment ends, another begins.
+#[derive(Clone, Debug)]
+pub(super) struct Turn {
+    /// The one that begins.
+    pub(super) number: u32,
+    /// When, RFC 3339.
+    pub(super) at: String,
+    /// Of the one that ends.
+    pub(super) lines: u64,
+    /// Of the one that ends.
+    pub(super) open_findings: u64,
+}
+
+/// The writing end of a recording.
 pub(super) struct Sink {
     target: OpenFile,
+    /// One frame for each batch, when the file is compressed.
+    frames: Option<Frames>,
+    /// The files, when there are several.
+    series: Option<Series>,
     /// Bytes of whole batches in the file.
     written: u64,
+    page_cache: PageCache,
+    /// Bytes of the files before.
+    earlier: u64,
+    compressed: bool,
+    warned: bool,
+}
+
+struct Frames {
+    compressor: zstd::bulk::Compressor<'static>,
+    frame: Vec<u8>,
 }
 
 impl Sink {
     /// A sink for an open file.
     pub(super) fn new(target: OpenFile) -> Self {
-        Self { target, written: 0 }
+        Self {
+            target,
+            frames: None,
+            series: None,
+            written: 0,
+            earlier: 0,
+            compressed: false,
+            warned: false,
+            page_cache: PageCache::default(),
+        }
+    }
+
+    /// Writes zstd frames, each of them whole lines.
+    pub(super) fn compressed(mut self) -> Result<Self, RecordError> {
+        let compressor = zstd::bulk::Compressor::new(LEVEL).map_err(|error| self.failed(error))?;
+        self.frames = Some(Frames {
+            compressor,
+            frame: Vec::new(),
+        });
+        self.compressed = true;
+        Ok(self)
+    }
+
+    /// The file is the first of a series.
+    pub(super) fn in_series(mut self, series: Series) -> Self {
+        self.series = Some(series);
+        self
     }
 
     /// For errors.
@@ -145,11 +234,12 @@ impl Sink {
     /// `empty`, so that a steady flow allocates nothing.
     pub(super) fn run(
         mut self,
-        batches: &Receiver<BytesMut>,
+        jobs: &Receiver<Job>,
         empty: &SyncSender<BytesMut>,
         report: &Report,
     ) -> Result<u64, RecordError> {
-        let outcome = self.drain(batches, empty, report);
+        report.segment.store(1, Ordering::Release);
+        let outcome = self.drain(jobs, empty, report);
         if let Err(error) = &outcome {
             report.fail(error.clone());
         }
@@ -158,12 +248,28 @@ impl Sink {
 
     fn drain(
         &mut self,
-        batches: &Receiver<BytesMut>,
+        jobs: &Receiver<Job>,
         empty: &SyncSender<BytesMut>,
         report: &Report,
     ) -> Result<u64, RecordError> {
-        for mut batch in batches {
+        let mut last = None;
+        for job in jobs {
+            let mut batch = match job {
+                Job::Batch(batch) => batch,
+                Job::Next(turn, footer) => {
+                    self.write(&footer)?;
+                    self.turn(&turn)?;
+                    report.bytes.store(0, Ordering::Relaxed);
+                    report.segment.store(turn.number, Ordering::Release);
+                    continue;
+                }
+                Job::Last(turn) => {
+                    last = Some(turn);
+                    continue;
+                }
+            };
             self.write(&batch)?;
+            report.bytes.store(self.written, Ordering::Relaxed);
             batch.clear();
             match empty.try_send(batch) {
                 Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
@@ -175,19 +281,67 @@ impl Sink {
                 && let Some(error) = space::low_under(&target.file, &target.name)
             {
                 report.fail(error);
+            } else if self.target.on_disk
+                && !self.warned
+                && let Some(filling) = space::filling_under(&self.target.file)
+            {
+                self.warned = true;
+                let mut told = report
+                    .filling
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                *told = Some(filling);
             }
         }
+        self.sync()?;
+        if let (Some(series), Some(turn)) = (&mut self.series, last) {
+            series.close(turn.at, self.written, turn.lines, turn.open_findings);
+            series.write_index()?;
+        }
+        Ok(self.earlier + self.written)
+    }
+
+    fn sync(&self) -> Result<(), RecordError> {
         if self.target.created {
             self.target
                 .file
                 .sync_all()
                 .map_err(|error| self.failed(error))?;
         }
-        Ok(self.written)
+        Ok(())
     }
 
-    /// Writes a batch, or cuts the file back to the last whole line.
+    /// Ends the file and begins the next.
+    fn turn(&mut self, turn: &Turn) -> Result<(), RecordError> {
+        self.sync()?;
+        let written = self.written;
+        if let Some(series) = &mut self.series {
+            series.close(turn.at.clone(), written, turn.lines, turn.open_findings);
+            self.target = series.open(turn.number, &turn.at)?;
+        }
+        self.earlier += std::mem::take(&mut self.written);
+        Ok(())
+    }
+
+    /// Writes a batch, as a frame of its own where the file is compressed.
     fn write(&mut self, batch: &[u8]) -> Result<(), RecordError> {
+        let Some(mut frames) = self.frames.take() else {
+            return self.write_bytes(batch);
+        };
+        frames
+            .frame
+            .resize(zstd::zstd_safe::compress_bound(batch.len()), 0);
+        let outcome = frames
+            .compressor
+            .compress_to_buffer(batch, &mut frames.frame[..])
+            .map_err(|error| self.failed(error))
+            .and_then(|length| self.write_bytes(&frames.frame[..length]));
+        self.frames = Some(frames);
+        outcome
+    }
+
+    /// Writes all of it, or cuts the file back to the last whole line or frame.
+    fn write_bytes(&mut self, batch: &[u8]) -> Result<(), RecordError> {
         let mut done = 0;
         while done < batch.len() {
             match self.target.file.write(&batch[done..]) {
@@ -198,15 +352,22 @@ impl Sink {
             }
         }
         self.written += batch.len() as u64;
+        if self.target.created {
+            self.page_cache.wrote(&self.target.file, self.written);
+        }
         Ok(())
     }
 
     /// `done` of a batch was written before `error` came.
     fn torn(&mut self, done: &[u8], error: io::Error) -> RecordError {
-        let whole = done
-            .iter()
-            .rposition(|b| *b == b'\n')
-            .map_or(0, |at| at + 1);
+        // A piece of a frame is worth nothing.
+        let whole = if self.compressed {
+            0
+        } else {
+            done.iter()
+                .rposition(|b| *b == b'\n')
+                .map_or(0, |at| at + 1)
+        };
         self.written += whole as u64;
         if self.target.created {
             // When even this fails, the reader copes with an incomplete last line.

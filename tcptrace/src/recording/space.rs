@@ -24,6 +24,14 @@ pub(super) fn low_under(file: impl AsFd, name: &str) -> Option<RecordError> {
     judge(rustix::fs::fstatvfs(file).ok()?, name)
 }
 
+/// Free and reserved MiB of an open file's file system, when it will soon be nearly full.
+pub(super) fn filling_under(file: impl AsFd) -> Option<(u64, u64)> {
+    let stat = rustix::fs::fstatvfs(file).ok()?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let floor = floor(stat.f_blocks.saturating_mul(stat.f_frsize));
+    (free < 2 * floor).then(|| (free >> 20, floor.div_ceil(1 << 20)))
+}
+
 fn judge(stat: StatVfs, name: &str) -> Option<RecordError> {
     // What ordinary users may still take: root's reserve is not ours.
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);

@@ -3,11 +3,12 @@
 //! The difference between the two clocks is data: it stands in the header and every tick brings it
 //! up to date, so that the `time` of a tick is exactly the wall clock that it carries.
 
-use bytes::BytesMut;
 use tcptrace_core::input::Tick;
 use tcptrace_core::units::{MonoNs, WallNs};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+
+use super::draft::digits;
 
 const NANOS: i128 = 1_000_000_000;
 
@@ -36,6 +37,11 @@ impl Stamper {
         self.offset = i128::from(tick.wall.0) - i128::from(tick.at.0);
     }
 
+    /// The difference, clamped to what a header can say.
+    pub(super) fn offset(&self) -> i64 {
+        self.offset.clamp(i64::MIN.into(), i64::MAX.into()) as i64
+    }
+
     /// The wall clock at `at`.
     pub(super) fn wall(&self, at: MonoNs) -> WallNs {
         let wall = i128::from(at.0) + self.offset;
@@ -43,30 +49,23 @@ impl Stamper {
         WallNs(wall.clamp(i64::MIN.into(), i64::MAX.into()) as i64)
     }
 
-    /// Appends the stamp of `at`, 30 bytes, without quotes.
-    pub(super) fn write(&mut self, out: &mut BytesMut, at: MonoNs) {
+    /// The stamp of `at`, without quotes.
+    pub(super) fn stamp(&mut self, at: MonoNs) -> [u8; 30] {
         let wall = self.wall(at).0;
         let second = wall.div_euclid(NANOS as i64);
         if second != self.second {
             self.prefix = spell(second);
             self.second = second;
         }
-        let mut text = [b'0'; 30];
+        let mut text = [b'Z'; 30];
         text[..20].copy_from_slice(&self.prefix);
-        let mut rest = wall.rem_euclid(NANOS as i64) as u32;
-        for digit in text[20..29].iter_mut().rev() {
-            *digit += (rest % 10) as u8;
-            rest /= 10;
-        }
-        text[29] = b'Z';
-        out.extend_from_slice(&text);
+        digits(&mut text[20..29], wall.rem_euclid(NANOS as i64) as u64);
+        text
     }
 
     /// The stamp of `at` as a string.
     pub(super) fn text(&mut self, at: MonoNs) -> String {
-        let mut out = BytesMut::with_capacity(30);
-        self.write(&mut out, at);
-        String::from_utf8_lossy(&out).into_owned()
+        String::from_utf8_lossy(&self.stamp(at)).into_owned()
     }
 }
 
@@ -92,7 +91,7 @@ fn spell(second: i64) -> [u8; 20] {
 }
 
 /// Reads an RFC 3339 stamp; nothing when it is none, or lies outside the years 1677 to 2262.
-pub(super) fn parse(text: &str) -> Option<WallNs> {
+pub(crate) fn parse(text: &str) -> Option<WallNs> {
     let at = OffsetDateTime::parse(text, &Rfc3339).ok()?;
     i64::try_from(at.unix_timestamp_nanos()).ok().map(WallNs)
 }

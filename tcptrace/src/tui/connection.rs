@@ -119,6 +119,13 @@ fn facts(socket: &Socket, scene: Scene<'_>) -> Vec<(&'static str, String)> {
         ("origin", names::origin(socket.origin).to_owned()),
         ("network namespace", socket.netns().0.to_string()),
     ];
+    if sight.half_close_in_use(socket.key.sock) {
+        let text = "in use: the peer has closed its side, the application still sends; no leak";
+        facts.push(("half-close", text.to_owned()));
+    }
+    for tag in socket.tags().iter() {
+        facts.push(("note", tag.description().to_owned()));
+    }
     if let Some(queue) = socket.accept_queue {
         facts.push(("accept queue", gauge(Some(queue), GAUGE, theme).0));
     }
@@ -191,7 +198,13 @@ fn owner(socket: &Socket, scene: Scene<'_>) -> Vec<(&'static str, String)> {
     }
     for holder in &socket.holders {
         let who = names::pid(holder.pid, sight, theme);
-        rows.push(("held by", format!("{who} as descriptor {}", holder.fd.0)));
+        let inherited = match holder.cloexec {
+            Some(true) => ", CLOEXEC",
+            Some(false) => ", without CLOEXEC",
+            None => "",
+        };
+        let text = format!("{who} as descriptor {}{inherited}", holder.fd.0);
+        rows.push(("held by", text));
     }
     if socket.holders.is_empty() {
         rows.push((

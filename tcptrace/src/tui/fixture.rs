@@ -46,6 +46,8 @@ pub(super) fn connection() -> Socket {
         holders: Vec::new(),
         accepted: true,
         closer: None,
+        ends: tcptrace_core::world::Ends::default(),
+        special: tcptrace_core::world::Tags::default(),
         retransmits: 0,
         unread: None,
         accept_queue: None,
@@ -162,6 +164,7 @@ impl Story {
             holder: (pid != 0).then_some(Holder {
                 pid: Pid(pid),
                 fd: Fd(10),
+                cloexec: None,
             }),
             listener: None,
             has_socket: pid != 0,
@@ -197,6 +200,9 @@ impl Story {
             file_refs: None,
             unread: None,
             unacked: None,
+            usage: None,
+            listener: None,
+            waiter: None,
         }));
     }
 
@@ -226,6 +232,8 @@ impl Story {
             backoff: attempt - 1,
             rto: Some(Duration::from_millis(200 << (attempt - 1))),
             dead: true,
+            user_timeout: None,
+            syn_retries: None,
         }));
     }
 
@@ -272,6 +280,7 @@ impl Story {
             }),
             listener: Some(SockId(listener)),
             threads: Vec::new(),
+            sending: None,
         }
     }
 }

@@ -37,6 +37,8 @@ pub(super) struct Frozen {
     sockets: Vec<Socket>,
     /// Those of them that were not alive, ascending.
     ended: Vec<SockId>,
+    /// Those that are half-closes in use, ascending.
+    half_closes: Vec<SockId>,
     /// The timelines of `sockets`, one after the other.
     moments: Vec<(MonoNs, Moment)>,
     /// Where in `moments` each socket's timeline lies.
@@ -93,6 +95,9 @@ impl Frozen {
         }
         sockets.sort_unstable_by_key(|socket| socket.key.sock);
         let mut ended = Vec::new();
+        let half_closes = (sockets.iter().map(|socket| socket.key.sock))
+            .filter(|id| engine.half_close_in_use(*id))
+            .collect();
         let mut moments = Vec::new();
         let timelines = sockets
             .iter()
@@ -135,6 +140,7 @@ impl Frozen {
             findings,
             sockets,
             ended,
+            half_closes,
             moments,
             timelines,
             processes,
@@ -238,6 +244,14 @@ impl<'a> Sight<'a> {
         match self {
             Self::Live(engine) => engine.world().is_live(id),
             Self::Frozen(frozen) => frozen.index(id).is_some() && !frozen.is_ended(id),
+        }
+    }
+
+    /// Whether a socket in CLOSE_WAIT is no leak, as its application still sends.
+    pub(super) fn half_close_in_use(self, id: SockId) -> bool {
+        match self {
+            Self::Live(engine) => engine.half_close_in_use(id),
+            Self::Frozen(frozen) => frozen.half_closes.binary_search(&id).is_ok(),
         }
     }
 

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 
 use self::debian::{Kernel, Line};
 use self::guest::Task;
@@ -33,6 +34,10 @@ use crate::{repository, shell};
 
 /// Tests per test binary at a time; the lab mostly waits for the kernel's timers.
 const THREADS: &str = "--test-threads=4";
+
+/// By how much an emulated guest may be late. Waits end when what they wait for happens, so this costs
+/// nothing where all goes well.
+const EMULATED_PATIENCE: u32 = 4;
 
 /// How a test binary is told about colour: its own look at the guest's serial line says nothing
 /// about where the output ends up.
@@ -50,6 +55,9 @@ pub(crate) struct Args {
     /// The line of kernels; several may be given, and all are tried when none is
     #[arg(long, value_enum, value_name = "LINE")]
     kernel: Vec<Line>,
+    /// How functions are probed there; several may be given, and each is a run of its own
+    #[arg(long, value_enum, value_name = "TIER", default_values_t = [Tier::Best])]
+    tier: Vec<Tier>,
     /// A shell command to run instead of the tests
     #[arg(long, short = 'c', value_name = "COMMAND", conflicts_with = "filter")]
     command: Option<String>,
@@ -60,7 +68,7 @@ pub(crate) struct Args {
     #[arg(long)]
     no_build: bool,
     /// Stop a guest after this many seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 1200)]
     timeout: u64,
     /// Virtual processors
     #[arg(long, value_name = "COUNT")]
@@ -80,8 +88,76 @@ pub(crate) struct Args {
     filter: Vec<String>,
 }
 
+/// How the agent may probe functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Tier {
+    /// The best that loads
+    Best,
+    Fentry,
+    Kprobe,
+    Tracepoint,
+}
+
+impl Tier {
+    /// What the agent's option is called with.
+    fn forced(self) -> Option<&'static str> {
+        match self {
+            Self::Best => None,
+            Self::Fentry => Some("fentry"),
+            Self::Kprobe => Some("kprobe"),
+            Self::Tracepoint => Some("tracepoint"),
+        }
+    }
+}
+
+/// The matrix of CI: every line at its best, and the ways that no line is best at on the line where
+/// they differ most: 6.1 cannot hook a function of seven arguments by trampoline.
+pub(crate) const MATRIX: [(Line, Tier); 6] = [
+    (Line::V5_10, Tier::Best),
+    (Line::V6_1, Tier::Best),
+    (Line::V6_12, Tier::Best),
+    (Line::Newest, Tier::Best),
+    (Line::V6_1, Tier::Kprobe),
+    (Line::V5_10, Tier::Tracepoint),
+];
+
+impl Args {
+    /// Those of the matrix: no filter, and what is usual otherwise.
+    fn of_matrix() -> Self {
+        #[derive(clap::Parser)]
+        struct Usual {
+            #[command(flatten)]
+            args: Args,
+        }
+        <Usual as clap::Parser>::parse_from(["vm"]).args
+    }
+}
+
+/// Runs the matrix; every run of it, also after one has failed.
+pub(crate) fn matrix() -> Result<()> {
+    let args = Args::of_matrix();
+    let (programs, cache) = prepare(&args)?;
+    runs(&args, &MATRIX, &programs, &cache)
+}
+
 /// Runs the tests or the command on each kernel; fails when one failed.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    let (programs, cache) = prepare(args)?;
+    let all = [Line::V5_10, Line::V6_1, Line::V6_12, Line::Newest];
+    let lines = if args.kernel.is_empty() {
+        &all[..]
+    } else {
+        &args.kernel
+    };
+    let wanted: Vec<_> = lines
+        .iter()
+        .flat_map(|line| args.tier.iter().map(|tier| (*line, *tier)))
+        .collect();
+    runs(args, &wanted, &programs, &cache)
+}
+
+/// What runs in the guests, and where files are kept.
+fn prepare(args: &Args) -> Result<(Vec<Program>, PathBuf)> {
     if cfg!(not(target_arch = "x86_64")) {
         bail!("virtual machines are made for x86_64 only; run this on such a host");
     }
@@ -93,7 +169,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     guest::require()?;
     let cache = repository::target_dir().join("vm");
     fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
-
     let mut programs = if args.no_build {
         programs::built()
     } else {
@@ -102,33 +177,42 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for file in &args.file {
         programs.push(Program::given(file)?);
     }
-    let work = match &args.command {
-        Some(command) => Work {
-            script: command.clone(),
-            tests: false,
-        },
-        None => Work {
-            script: test_script(&programs, &args.filter)?,
-            tests: true,
-        },
-    };
+    Ok((programs, cache))
+}
 
-    let all = [Line::V5_10, Line::V6_1, Line::V6_12, Line::Newest];
-    let lines = if args.kernel.is_empty() {
-        &all[..]
-    } else {
-        &args.kernel
-    };
+/// One guest after the other, each with its verdict, and all verdicts once more at the end.
+fn runs(args: &Args, wanted: &[(Line, Tier)], programs: &[Program], cache: &Path) -> Result<()> {
+    let mut verdicts = Vec::new();
     let mut failed = Vec::new();
-    for line in lines {
-        let verdict = match try_kernel(*line, args, &work, &programs, &cache) {
+    for (line, tier) in wanted {
+        let name = match tier.forced() {
+            None => line.name().to_owned(),
+            Some(tier) => format!("{} by {tier}", line.name()),
+        };
+        let work = match &args.command {
+            Some(command) => Work {
+                script: command.clone(),
+                tests: false,
+            },
+            None => Work {
+                script: test_script(programs, *tier, &args.filter)?,
+                tests: true,
+            },
+        };
+        let verdict = match try_kernel(*line, args, &work, programs, cache) {
             Ok(passed) => passed,
             Err(error) => {
-                failed.push(line.name());
+                failed.push(name.clone());
                 format!("FAILED: {error:#}")
             }
         };
-        println!("vm {}: {verdict}", line.name());
+        println!("vm {name}: {verdict}");
+        // The console of a failed guest was shown above.
+        let first = verdict.lines().next().unwrap_or_default();
+        verdicts.push(format!("vm {name}: {first}"));
+    }
+    if verdicts.len() > 1 {
+        println!("\n{}", verdicts.join("\n"));
     }
     if !failed.is_empty() {
         bail!("failed on {}", failed.join(", "));
@@ -163,9 +247,14 @@ fn try_kernel(
         _ => 2,
     });
     let limit = Duration::from_secs(args.timeout);
+    let patience = match accelerator {
+        Accelerator::Kvm => 1,
+        Accelerator::Tcg => EMULATED_PATIENCE,
+    };
+    let command = format!("export TCPTRACE_LAB_PATIENCE={patience}\n{}", work.script);
     let mark = Mark::new();
     let task = Task {
-        command: &work.script,
+        command: &command,
         limit,
         mark: &mark,
     };
@@ -218,19 +307,34 @@ fn try_kernel(
     result
 }
 
-/// A script that runs every test binary, and fails when one fails.
-fn test_script(programs: &[Program], filter: &[String]) -> Result<String> {
+/// Of the lab, what does not depend on the kernel: how the agent ends, and how it looks in a terminal.
+const SAME_EVERYWHERE: &str = "--skip endings:: --skip demo::";
+
+/// Of the lab, what depends on how functions are probed.
+const BY_TIER: &str = "queues:: owners:: traps::";
+
+/// A script that runs the test binaries, and fails when one fails.
+fn test_script(programs: &[Program], tier: Tier, filter: &[String]) -> Result<String> {
     let path = |program: &Program| quote(&program.guest.to_string_lossy());
     let agent = programs
         .iter()
         .find(|program| program.command.as_deref() == Some("tcptrace"))
         .context("the agent was not built")?;
     let mut script = format!("status=0\nexport TCPTRACE_BIN={}\n", path(agent));
+    // Debian's kernels allow every kind of probe, so one that is missing there is a defect.
+    script += "export TCPTRACE_EXPECT_FUNCTIONS=1\n";
+    if let Some(tier) = tier.forced() {
+        script += &format!("export TCPTRACE_TIER={tier}\n");
+    }
     for test in programs.iter().filter(|program| program.test) {
-        // Of the agent's own tests only those that touch the kernel depend on it.
-        let words: Vec<String> = match filter {
-            [] if test.package == "tcptrace" => vec!["kernel::".to_owned()],
-            words => words.iter().map(|word| quote(word)).collect(),
+        // Of the agent's own tests only those that touch the kernel depend on it; of the lab's, the
+        // scenarios: its own parts and the saturating load are the host's matter.
+        let words: Vec<String> = match (filter, test.package.as_str(), test.name.as_str()) {
+            ([], "tcptrace", _) => vec!["kernel::".to_owned()],
+            ([], _, "lab") if tier == Tier::Best => vec![SAME_EVERYWHERE.to_owned()],
+            ([], _, "lab") => vec![BY_TIER.to_owned()],
+            ([], ..) => continue,
+            (words, ..) => words.iter().map(|word| quote(word)).collect(),
         };
         let folder = repository::root().join(&test.package);
         let folder = quote(&folder.to_string_lossy());
@@ -291,8 +395,9 @@ impl Drop for RunFolder {
 mod tests {
     use super::*;
 
-    fn test_of(package: &str) -> Program {
+    fn test_of(package: &str, name: &str) -> Program {
         Program {
+            name: name.to_owned(),
             file: "/x".into(),
             guest: "/t/it's".into(),
             command: None,
@@ -307,12 +412,18 @@ mod tests {
             guest: "/t/tcptrace".into(),
             command: Some("tcptrace".to_owned()),
             test: false,
-            ..test_of("tcptrace")
+            ..test_of("tcptrace", "tcptrace")
         };
-        let programs = [agent, test_of("tcptrace"), test_of("tcptrace-lab")];
-        let check = |filter: &[&str], expected: [&str; 2]| {
+        let programs = [
+            agent,
+            test_of("tcptrace", "tcptrace"),
+            test_of("tcptrace-lab", "lab"),
+            test_of("tcptrace-lab", "load"),
+        ];
+        let check = |tier, filter: &[&str], expected: &[&str]| {
             let filter: Vec<String> = filter.iter().map(|word| (*word).to_owned()).collect();
-            let script = test_script(&programs, &filter).unwrap();
+            let script = test_script(&programs, tier, &filter).unwrap();
+            assert_eq!(script.contains("TCPTRACE_TIER"), tier != Tier::Best);
             let runs: Vec<&str> = script
                 .lines()
                 .filter_map(|line| line.split_once(r"'/t/it'\''s' --test-threads=4"))
@@ -320,8 +431,11 @@ mod tests {
                 .collect();
             assert_eq!(runs, expected);
         };
-        check(&[], ["kernel:: || status=1", "|| status=1"]);
-        check(&["fin"], ["'fin' || status=1", "'fin' || status=1"]);
-        assert!(test_script(&programs[1..], &[]).is_err());
+        let all = "--skip endings:: --skip demo:: || status=1";
+        check(Tier::Best, &[], &["kernel:: || status=1", all]);
+        let some = "queues:: owners:: traps:: || status=1";
+        check(Tier::Kprobe, &[], &["kernel:: || status=1", some]);
+        check(Tier::Best, &["fin"], &["'fin' || status=1"; 3]);
+        assert!(test_script(&programs[1..], Tier::Best, &[]).is_err());
     }
 }

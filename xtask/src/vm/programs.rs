@@ -28,6 +28,8 @@ pub(crate) struct Program {
     pub(crate) guest: PathBuf,
     /// The name on the guest's PATH.
     pub(crate) command: Option<String>,
+    /// What cargo calls it.
+    pub(crate) name: String,
     /// The package it belongs to.
     pub(crate) package: String,
     /// Whether it is a test binary.
@@ -57,6 +59,7 @@ impl Program {
             file: file.to_owned(),
             guest,
             command: None,
+            name: String::new(),
             package: String::new(),
             test: false,
         })
@@ -85,6 +88,7 @@ pub(crate) fn built() -> Vec<Program> {
             guest: file.clone(),
             file,
             command: Some(name.to_owned()),
+            name: name.to_owned(),
             package: String::new(),
             test: false,
         })
@@ -133,11 +137,11 @@ fn program(message: &str) -> Result<Program> {
         .parent()
         .and_then(Path::file_name)
         .context("a manifest lies in a folder")?;
+    let name = text("/target/name")?.to_owned();
     Ok(Program {
         guest: file.clone(),
-        command: (!test)
-            .then(|| text("/target/name").map(str::to_owned))
-            .transpose()?,
+        command: (!test).then(|| name.clone()),
+        name,
         package: package.to_string_lossy().into_owned(),
         file,
         test,

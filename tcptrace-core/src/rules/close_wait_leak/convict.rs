@@ -227,10 +227,15 @@ impl CloseWaitLeak {
                     .and_then(|socket| bench.world.listener_of(socket))
                     .map(|(listener, _)| listener);
                 evidence.listener_watched = listener.and_then(|l| self.watched.get(&l)).copied();
-                evidence.last_accept = listener
+                let last = listener
                     .and_then(|l| bench.world.socket(l))
                     .and_then(|l| l.last_accept)
-                    .map(|(at, _)| at);
+                    .filter(|(at, _)| *at <= bench.at);
+                evidence.last_accept = last.map(|(at, _)| at);
+                evidence.last_acceptor = last.map(|(_, pid)| pid);
+                evidence.acceptor_lives = last
+                    .and_then(|(_, pid)| bench.world.process(pid))
+                    .map(|process| process.exited.is_none_or(|at| at > bench.at));
             }
         }
         bench.book.enter(subject, bench.at, draft);

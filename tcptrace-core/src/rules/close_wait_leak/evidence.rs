@@ -21,12 +21,19 @@ impl CloseWaitLeak {
             threads: x.threads.clone(),
             ..CloseWaitEvidence::default()
         };
-        // What threads do comes only with a scan of the descriptors; the last that was seen stays.
-        let before = self.looks.get(&sock);
-        if look.threads.is_empty()
-            && let Some(before) = before
-        {
-            look.threads.clone_from(&before.threads);
+        // What threads do, and that all holders are named, comes only with a scan of the
+        // descriptors: the last that was seen stays.
+        let scanned = x.holders.is_some();
+        let keep = |look: &mut CloseWaitEvidence, before: &CloseWaitEvidence| {
+            if !scanned {
+                look.holders_complete = before.holders_complete;
+            }
+            if look.threads.is_empty() {
+                look.threads.clone_from(&before.threads);
+            }
+        };
+        if let Some(before) = self.looks.get(&sock) {
+            keep(&mut look, before);
         }
         let convicted = self
             .suspects
@@ -43,10 +50,8 @@ impl CloseWaitLeak {
             Some(group) => {
                 let oldest = group.members.first().is_some_and(|(_, id)| *id == sock);
                 if oldest || group.proof.is_none() {
-                    if look.threads.is_empty()
-                        && let Some((_, proof)) = &group.proof
-                    {
-                        look.threads.clone_from(&proof.threads);
+                    if let Some((_, proof)) = group.proof.as_ref().filter(|(of, _)| *of == sock) {
+                        keep(&mut look, proof);
                     }
                     group.proof = Some((sock, look));
                 }

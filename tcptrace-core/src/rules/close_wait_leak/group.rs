@@ -6,25 +6,27 @@ use std::time::Duration;
 use crate::book::{Draft, Gist};
 use crate::finding::{Cause, CloseWaitEvidence, Confidence, Evidence, Owner, Severity};
 use crate::rules::Bench;
+use crate::settings::Settings;
 use crate::units::{MonoNs, Pid, SockId};
 
-/// Sockets that make it a warning: one may be an accident, ten are a habit. It falls back below
-/// half of that, so that a count around the threshold does not flap.
-const WARNING_SOCKETS: u64 = 10;
-
-/// Growth in so many one-minute windows in a row is a leak, however small.
-const GROWING_WINDOWS: u32 = 3;
-
-/// Percent of the descriptor limit that is critical: the rest goes in a burst. Falls back at 75.
-const CRITICAL_DESCRIPTORS_PERCENT: u64 = 80;
-const RELAXED_DESCRIPTORS_PERCENT: u64 = 75;
-
-/// Exhaustion so near is an incident already.
-const EXHAUSTION_WITHIN_MINUTES: f64 = 30.0;
+/// A severity falls back only well below its threshold, so that a number around it does not flap:
+/// the count at half, the share of descriptors five points lower.
+const RELAXED_PERCENT: u64 = 5;
 
 /// Named in a finding.
 const SAMPLES: usize = 8;
 const PROCESSES: usize = 8;
+
+/// Forecasts further ahead are not worth a line: much else changes within a week.
+const FORECAST: Duration = Duration::from_secs(7 * 86_400);
+
+/// Minutes remembered, at most, whatever the setting asks for.
+const MINUTES: u64 = 1440;
+
+/// How many one-minute windows count as growth.
+fn windows(settings: &Settings) -> usize {
+    usize::try_from(settings.close_wait_leak.growth_windows.clamp(1, MINUTES)).unwrap_or(1)
+}
 
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
 
@@ -116,19 +118,19 @@ impl Group {
     }
 
     /// A minute is over.
-    pub(super) fn minute(&mut self) {
+    pub(super) fn minute(&mut self, settings: &Settings) {
         let count = self.count();
         let grew = self.minutes.back().is_some_and(|before| count > *before);
         self.growing = if grew { self.growing + 1 } else { 0 };
-        if self.minutes.len() > GROWING_WINDOWS as usize {
+        self.minutes.push_back(count);
+        while self.minutes.len() > windows(settings) + 1 {
             self.minutes.pop_front();
         }
-        self.minutes.push_back(count);
     }
 
     /// Falls asleep when the last minutes were all alike; returns whether it sleeps.
-    pub(super) fn doze(&mut self) -> bool {
-        self.asleep = self.minutes.len() > GROWING_WINDOWS as usize
+    pub(super) fn doze(&mut self, settings: &Settings) -> bool {
+        self.asleep = self.minutes.len() > windows(settings)
             && self.minutes.iter().all(|count| *count == self.count());
         self.asleep
     }
@@ -144,7 +146,7 @@ impl Group {
         Some(self.next_minute)
     }
 
-    /// Sockets per minute over the last three full minutes, when it grows.
+    /// Sockets per minute over the last full minutes, when it grows.
     fn growth(&self) -> Option<f64> {
         let windows = self.minutes.len().checked_sub(1).filter(|n| *n > 0)?;
         let (first, last) = (*self.minutes.front()?, *self.minutes.back()?);
@@ -169,20 +171,24 @@ impl Group {
     }
 
     fn judge_severity(&mut self, cause: Option<Cause>, bench: &Bench<'_>) -> Severity {
+        let limits = &bench.settings.close_wait_leak;
         let count = self.count();
         let was = self.severity;
-        let warning = count >= WARNING_SOCKETS
-            || (was >= Severity::Warning && count >= WARNING_SOCKETS / 2)
-            || self.growing >= GROWING_WINDOWS;
+        let warning = count >= limits.warning_count
+            || (was >= Severity::Warning && count >= limits.warning_count / 2)
+            || self.grows(bench.settings);
         // A connection in the accept queue has no descriptor yet.
         let critical = cause != Some(Cause::NeverAccepted)
             && self.descriptors(bench).is_some_and(|(open, limit)| {
                 let percent = match was {
-                    Severity::Critical => RELAXED_DESCRIPTORS_PERCENT,
-                    _ => CRITICAL_DESCRIPTORS_PERCENT,
+                    Severity::Critical => limits.critical_percent.saturating_sub(RELAXED_PERCENT),
+                    _ => limits.critical_percent,
                 };
                 open.saturating_mul(100) >= limit.saturating_mul(percent)
-                    || self.exhausted_soon(open, limit)
+                    || (self.grows(bench.settings)
+                        && self
+                            .exhausted_in(open, limit)
+                            .is_some_and(|left| left <= limits.critical_forecast))
             });
         self.severity = match (critical, warning) {
             (true, _) => Severity::Critical,
@@ -192,20 +198,25 @@ impl Group {
         self.severity
     }
 
+    /// It grew in as many windows in a row as make a leak, however small.
+    fn grows(&self, settings: &Settings) -> bool {
+        u64::from(self.growing) >= settings.close_wait_leak.growth_windows.max(1)
+    }
+
+    /// When the largest holder will have no descriptor left, if its share of the growth goes on.
     #[expect(
         clippy::cast_precision_loss,
         reason = "descriptor counts are far below 2^52"
     )]
-    fn exhausted_soon(&self, open: u64, limit: u64) -> bool {
-        if self.growing < GROWING_WINDOWS {
-            return false;
-        }
-        let share = self
-            .largest()
-            .map_or(1.0, |(_, n)| *n as f64 / self.count().max(1) as f64);
-        self.growth().is_some_and(|growth| {
-            limit.saturating_sub(open) as f64 <= growth * share * EXHAUSTION_WITHIN_MINUTES
-        })
+    fn exhausted_in(&self, open: u64, limit: u64) -> Option<Duration> {
+        let (_, held) = self.largest()?;
+        let share = *held as f64 / self.count().max(1) as f64;
+        let per_second = self.growth()? * share / MINUTE.as_secs_f64();
+        let left = limit.saturating_sub(open) as f64;
+        // A limit that is practically infinite is not reached in any time worth telling.
+        Duration::try_from_secs_f64(left / per_second)
+            .ok()
+            .filter(|left| *left <= FORECAST)
     }
 
     /// What the finding amounts to now.
@@ -234,6 +245,10 @@ impl Group {
             .unwrap_or_default();
         proof.oldest_age = bench.at.since(oldest);
         proof.descriptors = self.descriptors(bench);
+        proof.exhausted_in = proof
+            .descriptors
+            .filter(|_| cause != Some(Cause::NeverAccepted))
+            .and_then(|(open, limit)| self.exhausted_in(open, limit));
         let mut processes: Vec<(Owner, u64)> = self.by_process.values().cloned().collect();
         // Stable: equals stay in the order of pids.
         processes.sort_by_key(|(_, count)| std::cmp::Reverse(*count));

@@ -1,12 +1,10 @@
-//! One socket in CLOSE_WAIT: what looks at it have shown, and what that proves.
-//!
-//! Invariant: `judge` is a pure function of what was seen up to its instant.
+//! One socket in CLOSE_WAIT: what looks at it have shown. What that proves is said in `judge`.
 
 use std::time::Duration;
 
 use crate::book::Subject;
 use crate::finding::{Cause, Confidence, Owner};
-use crate::input::{Inspection, Waiters};
+use crate::input::{FinWaiter, Inspection, Waiters};
 use crate::settings::Settings;
 use crate::units::{MonoNs, Pid};
 
@@ -14,26 +12,15 @@ use crate::units::{MonoNs, Pid};
 /// beyond any accept loop that works.
 pub(super) const NEVER_ACCEPTED_AFTER: Duration = Duration::from_secs(10);
 
-/// Empty wait queues that prove that nobody waits: a poll or select server has an empty queue
-/// between two calls, but not three times over two seconds.
-const EMPTY_PEEKS: u32 = 3;
-const EMPTY_OVER: Duration = Duration::from_secs(2);
-
 /// A look ahead of the deadline, so that the verdict can fall on it.
 const AHEAD: Duration = Duration::from_millis(500);
-
-/// A deadline may use a look at most this old, or a quarter of the window; an older one might no
-/// longer be true.
-const FRESH: Duration = Duration::from_secs(2);
-
-/// The last answer of a request and its acknowledgement may follow the peer's FIN this closely
-/// without being a half-close in use; also covers the kernel's jiffy clock.
-const AFTERMATH: Duration = Duration::from_secs(1);
 
 /// When a look did not suffice (a torn wait queue), the next one. Without answers the intervals
 /// double after some tries, so that an agent that cannot look is not asked forever.
 const RETRY: Duration = Duration::from_secs(1);
 const STEADY_RETRIES: u32 = 8;
+
+mod judge;
 
 /// Who waits on the socket, as far as the verdict minds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +92,8 @@ pub(super) struct AtFin {
     pub(super) unread: Option<u32>,
     /// References to the descriptor's file.
     pub(super) file_refs: Option<u32>,
+    /// Who waited first.
+    pub(super) waiter: Option<FinWaiter>,
 }
 
 /// A socket that stays in CLOSE_WAIT.
@@ -131,6 +120,10 @@ pub(super) struct Suspect {
     /// Its only holder has one thread, which holds no reference by a call that it is blocked in.
     lone_thread: bool,
     pub(super) held: Held,
+    /// The scan that told `held` looked at every process.
+    scanned: bool,
+    /// The last judgement: its application still sends.
+    pub(super) in_use: bool,
     pub(super) verdict: Option<Verdict>,
     pub(super) subject: Option<Subject>,
     pub(super) owner: Option<Pid>,
@@ -160,6 +153,8 @@ impl Suspect {
             file_refs_dropped: false,
             lone_thread: false,
             held: Held::Unknown,
+            scanned: false,
+            in_use: false,
             verdict: None,
             subject: None,
             owner: None,
@@ -257,6 +252,7 @@ impl Suspect {
             self.lone_thread = x.threads.len() == 1;
         }
         if let Some(scan) = &x.holders {
+            self.scanned = scan.complete;
             let mut pids = scan.holders.iter().map(|h| h.pid);
             self.held = match pids.next() {
                 None if scan.complete && x.has_socket => Held::Nobody,
@@ -277,108 +273,6 @@ impl Suspect {
             special_reader: x.special_reader,
             waiting,
         });
-    }
-
-    /// What is proved at `at`. First match wins, in the order of the catalogue. `lost` says that facts were lost while it was in CLOSE_WAIT.
-    pub(super) fn judge(&self, at: MonoNs, settings: &Settings, lost: bool) -> Answer {
-        let window = settings.close_wait_leak.after;
-        let fresh = FRESH.min(window / 4);
-        let Some(peek) = self.peek.filter(|p| at.since(p.at) <= fresh) else {
-            return Answer::TooEarly;
-        };
-        let queued = !peek.has_socket && !peek.dead;
-        if queued {
-            // The look itself shows it in the queue: no loss can make that untrue.
-            return if at >= self.queue_deadline(settings) {
-                exact(Cause::NeverAccepted)
-            } else {
-                Answer::TooEarly
-            };
-        }
-        if at < self.deadline(settings) {
-            return Answer::TooEarly;
-        }
-        if self.held == Held::Nobody {
-            return at_most(exact(Cause::NoHolder), lost);
-        }
-        if peek.special_reader {
-            return Answer::Guilty(Verdict {
-                cause: None,
-                confidence: Confidence::Unknown,
-                inference: Some(
-                    "its reader is kTLS, sockmap, MPTCP or the kernel: the sequence numbers do \
-                     not tell what the application saw",
-                ),
-            });
-        }
-        let quiet_by =
-            MonoNs(self.entered.0.max(at.minus(window).0)).plus(AFTERMATH.min(window / 2));
-        let still_since = self.still_since.max(self.moved_at);
-        if still_since > quiet_by {
-            return Answer::InUse {
-                until: still_since.plus(window),
-            };
-        }
-        let answer = match (peek.unread, peek.waiting) {
-            (0, _) => self.read_to_the_end(),
-            (_, Waiting::Somebody) => exact(Cause::EofUnread),
-            (_, Waiting::Unrecognised) => likely(
-                Cause::EofUnread,
-                "something waits on it that is neither epoll, poll nor a blocked thread \
-                 (io_uring, or a kernel user)",
-            ),
-            (_, Waiting::Torn) => Answer::TooEarly,
-            (_, Waiting::Nobody) => self.unwatched(peek.at),
-        };
-        at_most(answer, lost)
-    }
-
-    fn unwatched(&self, at: MonoNs) -> Answer {
-        if self.empty_peeks < EMPTY_PEEKS || at.since(self.empty_since) < EMPTY_OVER {
-            return Answer::TooEarly;
-        }
-        match (self.held, self.acceptor) {
-            (Held::One(holder), Some(acceptor)) if holder != acceptor => likely(
-                Cause::SharedFd,
-                "nobody waits on it, and its only holder is not the process that accepted it",
-            ),
-            _ => likely(
-                Cause::NotWatched,
-                "that nobody waits on it is exact; that it was forgotten is inferred, its thread \
-                 may be blocked elsewhere",
-            ),
-        }
-    }
-
-    fn read_to_the_end(&self) -> Answer {
-        let fewer_than_at_fin = matches!(
-            (self.at_fin.file_refs, self.file_refs),
-            (Some(then), Some(now)) if now < then
-        );
-        match (self.held, self.at_fin.unread) {
-            (Held::Several, _) => exact(Cause::SharedFd),
-            (Held::One(_), _) if fewer_than_at_fin && self.lone_thread => likely(
-                Cause::SharedFd,
-                "its file had more references when the FIN arrived than now, and its holder has \
-                 no second thread: a copy of the descriptor was closed, another lives",
-            ),
-            _ if self.file_refs_dropped => likely(
-                Cause::SharedFd,
-                "a copy of the descriptor was closed while it was in CLOSE_WAIT, another lives",
-            ),
-            // Only the FIN was unread when it arrived, and now it is read: a read returned 0.
-            (_, Some(1)) => exact(Cause::EofReadNotClosed),
-            (_, Some(_)) => likely(
-                Cause::EofReadNotClosed,
-                "the read that took the last data took the FIN with it; whether a read returned 0 \
-                 was not seen",
-            ),
-            (_, None) => likely(
-                Cause::EofReadNotClosed,
-                "the FIN arrived before the tracer could see it; a forked child may have closed a \
-                 copy of the descriptor",
-            ),
-        }
     }
 
     /// When to judge and look next, after `now`, while there is no verdict: looks spread over the
@@ -407,35 +301,5 @@ impl Suspect {
                 let doublings = self.unanswered.saturating_sub(STEADY_RETRIES).min(31);
                 now.plus(RETRY * (1 << doublings))
             })
-    }
-}
-
-fn exact(cause: Cause) -> Answer {
-    Answer::Guilty(Verdict {
-        cause: Some(cause),
-        confidence: Confidence::Exact,
-        inference: None,
-    })
-}
-
-fn likely(cause: Cause, inference: &'static str) -> Answer {
-    Answer::Guilty(Verdict {
-        cause: Some(cause),
-        confidence: Confidence::Likely,
-        inference: Some(inference),
-    })
-}
-
-/// A proof that spans a loss is no longer exact.
-fn at_most(answer: Answer, lost: bool) -> Answer {
-    match answer {
-        Answer::Guilty(verdict) if lost && verdict.confidence == Confidence::Exact => {
-            Answer::Guilty(Verdict {
-                confidence: Confidence::Likely,
-                inference: Some("facts were lost while it was in CLOSE_WAIT"),
-                ..verdict
-            })
-        }
-        answer => answer,
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::input::{Counters, Queue, SocketKey};
 use crate::request::Request;
-use crate::rules::drops::{Drops, Listener};
+use crate::rules::drops::{COOKIES_ALWAYS, Drops, Listener};
 use crate::rules::{Bench, Timer};
 use crate::units::{MonoNs, NetnsId, SockId};
 
@@ -16,9 +16,6 @@ const LATE_SAMPLES_WITHIN: Duration = Duration::from_secs(2);
 
 /// A sample this long before the counters moved still tells of them: samples come once a second.
 const SAMPLED_BEFORE: Duration = Duration::from_millis(1_200);
-
-/// With syncookies = 2 the kernel sends a cookie for every SYN, full or not.
-const COOKIES_ALWAYS: u32 = 2;
 
 /// Drops that the kernel counted and nobody has been charged with yet.
 #[derive(Debug)]
@@ -93,6 +90,10 @@ impl Drops {
         let Some(mut pending) = self.pending.remove(&number) else {
             return;
         };
+        self.confirm(&mut pending);
+        if pending.dropped + pending.cookies == 0 {
+            return;
+        }
         let (candidates, inference) = self.candidates(&pending, bench.at);
         if candidates.is_empty() && !pending.late {
             pending.late = true;
@@ -147,6 +148,23 @@ impl Drops {
                     bench,
                 );
             }
+        }
+    }
+
+    /// Takes off what a probe told of after the counters had been read: the kernel counts before the
+    /// probe of the function's return runs.
+    fn confirm(&mut self, pending: &mut Pending) {
+        let Some(counted) = self.counted.get_mut(&pending.netns) else {
+            return;
+        };
+        let seen = match pending.queue {
+            Queue::Accept => [(0, &mut pending.dropped), (2, &mut 0)],
+            Queue::Syn => [(1, &mut pending.dropped), (2, &mut pending.cookies)],
+        };
+        for (kind, left) in seen {
+            let known = (*left).min(counted.seen[kind]);
+            *left -= known;
+            counted.seen[kind] -= known;
         }
     }
 

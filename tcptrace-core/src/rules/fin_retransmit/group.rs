@@ -1,18 +1,12 @@
 //! The connections of one finding, and its proof.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
 
 use crate::finding::{FinOutcomes, FinRetransmitEvidence, Owner};
 use crate::input::Retransmit;
-use crate::rules::Bench;
+use crate::rules::{Bench, patience};
+use crate::tcp::TcpState;
 use crate::units::{MonoNs, Pid, SockId};
-
-/// The kernel doubles the timeout up to TCP_RTO_MAX.
-const RTO_MAX: Duration = Duration::from_secs(120);
-
-/// `tcp_orphan_retries` of 0 means this many (`tcp_orphan_retries()` in the kernel).
-const ORPHAN_RETRIES: u32 = 8;
 
 /// The connections of one finding.
 #[derive(Debug)]
@@ -24,7 +18,7 @@ pub(super) struct Group {
     pub(super) count: u64,
     pub(super) outcomes: FinOutcomes,
     pub(super) data: u64,
-    /// When connections qualified, over the last `WINDOW`.
+    /// When connections qualified, over the last window.
     pub(super) recent: VecDeque<MonoNs>,
     pub(super) worst: Option<(u32, Retransmit)>,
     pub(super) warned: bool,
@@ -42,26 +36,31 @@ pub(super) fn evidence(group: &Group, bench: &Bench<'_>) -> FinRetransmitEvidenc
         };
     };
     let facts = bench.world.netns_facts(worst.key.netns);
-    let limit = if worst.dead {
-        facts.and_then(|f| f.tcp_orphan_retries).map(|n| {
-            (
-                "tcp_orphan_retries",
-                if n == 0 { ORPHAN_RETRIES } else { n },
-            )
-        })
-    } else {
-        facts
-            .and_then(|f| f.tcp_retries2)
-            .map(|n| ("tcp_retries2", n))
-    };
+    let patience = patience::of_connection(facts, worst.dead, worst.user_timeout);
     FinRetransmitEvidence {
         state: Some(worst.state),
         attempt,
         backoff: u32::from(worst.backoff),
-        next_timeout: worst.rto.map(|rto| (rto * 2).min(RTO_MAX)),
-        limit,
+        next_timeout: patience::next_timeout(&worst, None),
+        patience,
         orphan: worst.dead,
         outcomes,
         data_retransmits: group.data,
+        lost: lost(worst.state),
+    }
+}
+
+/// Which segment of the close was lost, as far as this host can know: ACKs are never repeated, so a
+/// lost one looks like the loss of what it acknowledges.
+fn lost(state: TcpState) -> &'static str {
+    match state {
+        TcpState::FinWait1 => "our FIN, or the peer's ACK of it: this host cannot tell which",
+        TcpState::Closing => {
+            "our FIN, or the peer's ACK of it; the peer's own FIN, which crossed ours, arrived"
+        }
+        _ => {
+            "our FIN, which is the second of the close, or the peer's last ACK: this host cannot \
+              tell which"
+        }
     }
 }

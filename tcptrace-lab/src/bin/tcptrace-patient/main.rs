@@ -6,19 +6,26 @@
 
 mod accept_queue;
 mod close_wait;
+mod closing;
+mod crowd;
+mod exhaustion;
 mod forks;
 mod listening;
 mod load;
 mod log;
+mod look_alikes;
 mod owners;
 mod pool;
+mod sockmap;
+mod unanswered;
 
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::process;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use nix::sys::resource::{Resource, setrlimit};
 use serde_json::{Value, json};
 
 /// A process that makes one real mistake with its TCP sockets.
@@ -30,6 +37,9 @@ struct Arguments {
     /// End after this long, whatever happens (SIGALRM)
     #[arg(long, default_value_t = 300, global = true)]
     seconds: u32,
+    /// Set RLIMIT_NOFILE, for patients that hold many sockets
+    #[arg(long, global = true)]
+    descriptors: Option<u64>,
     /// Call the process so (`/proc/PID/comm`, at most 15 bytes)
     #[arg(long, global = true)]
     name: Option<String>,
@@ -92,6 +102,33 @@ enum Mistake {
         /// How many
         #[arg(long, default_value_t = 3)]
         connections: usize,
+        /// Spread over so many addresses, counted up from the server's
+        #[arg(long, default_value_t = 1)]
+        remotes: usize,
+        /// No mistake: a thread per connection closes when the server does
+        #[arg(long)]
+        drops: bool,
+    },
+    /// No mistake, though several processes hold a connection
+    SeveralHolders {
+        #[command(flatten)]
+        listen: Listen,
+        /// Why they do
+        #[arg(long, value_enum)]
+        mode: look_alikes::Mode,
+    },
+    /// Accepts, hands the connections to a sockmap, and forgets them
+    Sockmap {
+        #[command(flatten)]
+        listen: Listen,
+    },
+    /// Reads to the end and keeps, until it has no descriptor left to accept with
+    LeakUntilExhausted {
+        #[command(flatten)]
+        listen: Listen,
+        /// RLIMIT_NOFILE
+        #[arg(long, default_value_t = 32)]
+        limit: u64,
     },
     /// Forks a child for each connection; the child closes it, the parent keeps its copy
     SharedFd {
@@ -117,6 +154,38 @@ enum Mistake {
         #[arg(long, default_value_t = 16)]
         limit: u64,
     },
+    /// Serves a byte for a byte, and ends its connections in one way
+    Ends {
+        #[command(flatten)]
+        listen: Listen,
+        /// Which way
+        #[arg(long, value_enum)]
+        ending: closing::Ending,
+        /// Milliseconds of silence before it closes
+        #[arg(long, default_value_t = 1500)]
+        idle_ms: u64,
+        /// Requests, or connections, before it ends them
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// A client that opens connections and keeps them all, as long as there are local ports
+    Hoard {
+        /// The server
+        #[arg(long)]
+        connect: SocketAddr,
+        /// How many
+        #[arg(long, default_value_t = 100)]
+        connections: usize,
+    },
+    /// A client that opens a connection for each request and closes it
+    Spend {
+        /// The server
+        #[arg(long)]
+        connect: SocketAddr,
+        /// How many
+        #[arg(long, default_value_t = 100)]
+        connections: usize,
+    },
     /// A correct server that logs which process did what to which connection
     Owners {
         #[command(flatten)]
@@ -140,17 +209,52 @@ enum Mistake {
         #[arg(long)]
         log: std::path::PathBuf,
     },
+    /// Connects and does not wait for the outcome
+    Knock {
+        /// The server
+        #[arg(long)]
+        connect: SocketAddr,
+        /// How many
+        #[arg(long, default_value_t = 2)]
+        connections: usize,
+    },
+    /// A correct server, for a lab that cuts the cable
+    Serve {
+        #[command(flatten)]
+        listen: Listen,
+        /// What it does with each connection
+        #[arg(long, value_enum)]
+        mode: unanswered::Serving,
+    },
+    /// No mistake: holds connections back until the client has sent something (TCP_DEFER_ACCEPT)
+    DeferAccept {
+        #[command(flatten)]
+        listen: Listen,
+        /// For how long
+        #[arg(long = "for", default_value_t = 3)]
+        wait_seconds: libc::c_int,
+    },
     /// Saturates the host with short connections, and prints how many it made in what time
     Load(load::Load),
+    /// Holds tens of thousands of sockets, in several processes
+    Crowd(crowd::Crowd),
+    /// Connects to where nobody answers, thousands of times at once
+    Storm(crowd::Storm),
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     // SAFETY: alarm has no preconditions.
     unsafe { libc::alarm(arguments.seconds) };
+    if let Some(limit) = arguments.descriptors {
+        setrlimit(Resource::RLIMIT_NOFILE, limit, limit)
+            .with_context(|| format!("cannot have {limit} descriptors"))?;
+    }
     if let Some(name) = &arguments.name {
         std::fs::write("/proc/self/comm", name)?;
     }
+    // What must stay open until the end.
+    let mut held = Vec::new();
     match arguments.mistake {
         Mistake::NeverAccepted { listen, stuck } => close_wait::never_accepted(listen, stuck)?,
         Mistake::NotWatched { listen } => close_wait::not_watched(listen)?,
@@ -162,20 +266,58 @@ fn main() -> Result<()> {
         Mistake::Pool {
             connect,
             connections,
-        } => pool::pool(connect, connections)?,
+            remotes,
+            drops,
+        } => pool::pool(connect, connections, remotes, drops)?,
+        Mistake::SeveralHolders { listen, mode } => look_alikes::serve(listen, mode)?,
+        Mistake::Sockmap { listen } => sockmap::serve(listen)?,
+        Mistake::LeakUntilExhausted { listen, limit } => {
+            exhaustion::leak_until_exhausted(listen, limit)?;
+        }
         Mistake::AcceptSlowly { listen, every_ms } => accept_queue::slowly(listen, every_ms)?,
         Mistake::AcceptWithoutDescriptors { listen, limit } => {
             accept_queue::without_descriptors(listen, limit)?;
         }
+        Mistake::Ends {
+            listen,
+            ending,
+            idle_ms,
+            limit,
+        } => closing::serve(
+            listen,
+            ending,
+            std::time::Duration::from_millis(idle_ms),
+            limit,
+        )?,
+        Mistake::Hoard {
+            connect,
+            connections,
+        } => closing::hoard(connect, connections)?,
+        Mistake::Spend {
+            connect,
+            connections,
+        } => closing::spend(connect, connections)?,
         Mistake::Owners { listen, mode, log } => owners::serve(listen, mode, &log)?,
         Mistake::ShortLived {
             connect,
             processes,
             log,
         } => owners::short_lived(connect, processes, &log)?,
+        Mistake::Knock {
+            connect,
+            connections,
+        } => unanswered::knock(connect, connections)?,
+        Mistake::Serve { listen, mode } => unanswered::serve(listen, mode)?,
+        Mistake::DeferAccept {
+            listen,
+            wait_seconds,
+        } => unanswered::defer_accept(listen, wait_seconds)?,
         Mistake::Load(load) => return load.run(),
+        Mistake::Crowd(crowd) => crowd.gather()?,
+        Mistake::Storm(storm) => held = storm.raise()?,
     }
     wait_for_end_of_input();
+    drop(held);
     // Not a return: threads that serve are blocked in their mistakes.
     process::exit(0);
 }

@@ -1,7 +1,7 @@
 //! The commonest leak of all: a client whose pool keeps what the server has closed.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::thread;
 
 use anyhow::{Context, Result};
@@ -11,10 +11,11 @@ use crate::close_wait::park_forever;
 use crate::say_ready;
 
 /// Makes one exchange on each of `count` connections, and puts them into a pool that never looks
-/// at them again.
-pub(crate) fn pool(server: SocketAddr, count: usize) -> Result<()> {
+/// at them again; or that `drops` what the server closes.
+pub(crate) fn pool(first: SocketAddr, count: usize, remotes: usize, drops: bool) -> Result<()> {
     let pool = (0..count)
-        .map(|_| {
+        .map(|number| {
+            let server = nth(first, number % remotes.max(1))?;
             let mut stream = TcpStream::connect(server)
                 .with_context(|| format!("cannot connect to {server}"))?;
             stream.write_all(b"?")?;
@@ -23,6 +24,21 @@ pub(crate) fn pool(server: SocketAddr, count: usize) -> Result<()> {
         })
         .collect::<Result<Vec<_>>>()?;
     say_ready(json!({"connections": pool.len()}));
-    thread::spawn(move || park_forever(pool));
+    if drops {
+        for mut stream in pool {
+            thread::spawn(move || while matches!(stream.read(&mut [0; 64]), Ok(1..)) {});
+        }
+    } else {
+        thread::spawn(move || park_forever(pool));
+    }
     Ok(())
+}
+
+/// The address `number` above the first one, on the same port.
+fn nth(first: SocketAddr, number: usize) -> Result<SocketAddr> {
+    let ip = match first.ip() {
+        IpAddr::V4(ip) => IpAddr::from(Ipv4Addr::from(u32::from(ip) + u32::try_from(number)?)),
+        IpAddr::V6(ip) => IpAddr::from(Ipv6Addr::from(u128::from(ip) + number as u128)),
+    };
+    Ok(SocketAddr::new(ip, first.port()))
 }

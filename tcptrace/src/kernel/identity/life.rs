@@ -109,6 +109,16 @@ impl Life {
         }
     }
 
+    /// Whether a row that shows `state` at `at` may have been read between the report of the last
+    /// change and the storing of it. Nothing goes back to where it came from without a report, so
+    /// the time may be long: that of a processor which a hypervisor stopped.
+    pub(super) fn was_just(&self, state: TcpState, at: MonoNs) -> bool {
+        const STOPPED_FOR_NS: u64 = 1_000_000_000;
+        self.from == Some(state)
+            && self.state != Some(state)
+            && at.0.saturating_sub(self.at.0) < STOPPED_FOR_NS
+    }
+
     /// Whether the state change was reported before, by the other of program and understudy.
     pub(super) fn repeats(&self, states: (TcpState, TcpState), understudy: bool) -> bool {
         (understudy || self.understudy)

@@ -107,6 +107,9 @@ fn run(identities: &mut Identities, line: &str) -> String {
                 file_refs: None,
                 unread: None,
                 unacked: None,
+                usage: None,
+                listener: None,
+                waiter: None,
                 understudy: what == "understudy",
             }))
         }
@@ -145,6 +148,7 @@ fn row(key: RawKey, at: MonoNs, state: TcpState) -> RawRow {
         syn_depth: None,
         drops: None,
         cut: false,
+        orphan_fin_wait2: false,
     }
 }
 
@@ -167,6 +171,7 @@ fn peek(key: RawKey, at: MonoNs, state: TcpState) -> RawPeek {
         queue: QueueLevel::default(),
         syn_depth: 0,
         drops: 0,
+        sending: None,
     }
 }
 
@@ -305,6 +310,7 @@ fn a_snapshot_row_yields_to_what_happened_since() {
          6 d destroy
          6 e LISTEN>SYN_RECV 1.1.1.1:80 2.2.2.2:5
          5 a row ESTABLISHED 1.1.1.1:80 2.2.2.2:1
+         8 a row ESTABLISHED 1.1.1.1:80 2.2.2.2:1
          5 b row ESTABLISHED 1.1.1.1:80 2.2.2.2:2
          5 c row ESTABLISHED 1.1.1.1:80 2.2.2.2:3
          5 d row ESTABLISHED 1.1.1.1:80 2.2.2.2:9
@@ -322,6 +328,7 @@ fn a_snapshot_row_yields_to_what_happened_since() {
          4 1.1.1.1:80 2.2.2.2:4
          -
          5 1.1.1.1:80 2.2.2.2:5
+         1 1.1.1.1:80 2.2.2.2:1 CLOSE_WAIT since 6
          1 1.1.1.1:80 2.2.2.2:1 CLOSE_WAIT since 6
          -
          -

@@ -4,6 +4,8 @@ use tcptrace_common::filter::MAX_PORTS;
 use tcptrace_core::filter::Family;
 use tcptrace_core::units::{NetnsId, Port};
 
+use crate::kernel::hooks::{Purpose, Tier, TierChoice};
+
 /// How to trace.
 #[derive(Clone, Debug)]
 pub(crate) struct ProbeOptions {
@@ -14,6 +16,12 @@ pub(crate) struct ProbeOptions {
     /// Whether accept may be seen by the system calls' exit, which slows every system call of the
     /// host a little, where the function cannot be probed.
     pub(crate) accept_syscalls: bool,
+    /// The only way in which functions may be probed, or the best that loads.
+    pub(crate) tier: Option<TierChoice>,
+    /// Whether the verifier is to explain itself at length where it refuses a program.
+    pub(crate) verifier_log: bool,
+    /// Whether the kernel is to measure the programs, which costs each run some 30 ns.
+    pub(crate) statistics: bool,
 }
 
 impl Default for ProbeOptions {
@@ -22,6 +30,22 @@ impl Default for ProbeOptions {
             ring_bytes: 32 << 20,
             filter: KernelFilter::default(),
             accept_syscalls: true,
+            tier: None,
+            verifier_log: false,
+            statistics: false,
+        }
+    }
+}
+
+#[cfg(test)]
+impl ProbeOptions {
+    /// The usual ones, but for the tier that TCPTRACE_TIER asks for.
+    pub(crate) fn for_tests() -> Self {
+        use clap::ValueEnum as _;
+        let tier = std::env::var("TCPTRACE_TIER").ok();
+        Self {
+            tier: tier.map(|it| TierChoice::from_str(&it, false).expect("a tier")),
+            ..Self::default()
         }
     }
 }
@@ -62,10 +86,23 @@ pub(crate) struct ProbeStatus {
     pub(crate) name: &'static str,
     /// Where it hooks: `sock:inet_sock_set_state`, …
     pub(crate) hook: &'static str,
-    /// `tracepoint`, `fexit`, `syscall`, `iterator`, `on demand`.
-    pub(crate) tier: &'static str,
+    /// By which means.
+    pub(crate) tier: Tier,
+    /// What it is for.
+    pub(crate) purpose: Purpose,
     /// Whether it works.
     pub(crate) state: ProbeState,
+}
+
+/// How often a program has run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ProbeRuns {
+    /// The program.
+    pub(crate) program: &'static str,
+    /// How often.
+    pub(crate) runs: u64,
+    /// Altogether.
+    pub(crate) nanoseconds: u64,
 }
 
 /// Whether a probe works.

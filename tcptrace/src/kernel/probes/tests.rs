@@ -6,12 +6,13 @@ use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use tcptrace_core::decode::{RawAccept, RawReset, RawTransition, SockAddress};
-use tcptrace_core::input::{Context, ResetDirection};
+use tcptrace_core::decode::{RawAccept, RawQueueDrop, RawReset, RawTransition, SockAddress};
+use tcptrace_core::input::{Context, DropOutcome, Queue, ResetDirection};
 use tcptrace_core::tcp::{Endpoint, TcpState};
 use tcptrace_core::units::Pid;
 
 use super::*;
+use crate::kernel::hooks::{Purpose, Tier, TierChoice};
 use tcptrace_core::filter::Family;
 use tcptrace_core::units::Port;
 
@@ -25,9 +26,14 @@ fn open_with(filter: KernelFilter, ring_bytes: u32) -> Probes {
     Probes::open(&ProbeOptions {
         ring_bytes,
         filter,
-        ..ProbeOptions::default()
+        ..ProbeOptions::for_tests()
     })
     .expect("tests run as root on a kernel that can be traced")
+}
+
+/// Whether this kernel is known to allow every kind of probe.
+fn all_is_allowed() -> bool {
+    std::env::var_os("TCPTRACE_EXPECT_FUNCTIONS").is_some()
 }
 
 fn us() -> Pid {
@@ -77,29 +83,28 @@ fn path(of: &[RawTransition]) -> Vec<TcpState> {
 #[test]
 fn every_probe_that_this_kernel_allows_is_attached() {
     let probes = open();
-    let missing: Vec<_> = probes
-        .status()
-        .iter()
-        .filter(|it| it.state != ProbeState::Attached)
-        .collect();
+    let only = ProbeOptions::for_tests().tier;
     // Hardened kernels refuse function probes; then the system calls serve.
-    let accept = probes
-        .status()
-        .iter()
-        .any(|it| it.name.starts_with("accept") && it.state == ProbeState::Attached);
-    assert!(accept);
-    // Linux 5.10 has no bpf_sock_from_file; there the descriptors are read by probe.
-    let stands_in = |name| {
-        let mut status = probes.status().iter();
-        name == "descriptors"
-            && status.any(|it| it.name == "descriptors_probe" && it.state == ProbeState::Attached)
-    };
-    assert!(
-        missing
-            .iter()
-            .all(|it| it.name == "accept_function" || stands_in(it.name)),
-        "{missing:?}"
-    );
+    assert!(probes.serves(Purpose::Accepts));
+    let exact = all_is_allowed() && only != Some(TierChoice::Tracepoint);
+    for purpose in Purpose::ALL {
+        let may_lack = matches!(purpose, Purpose::Listeners | Purpose::QueueDrops);
+        let served = probes.serves(purpose);
+        assert!(served || may_lack && !exact, "{:?}", probes.status());
+    }
+    // What is missing has a stand-in, or is a probe of a function.
+    for it in probes.status() {
+        let function = matches!(
+            it.tier,
+            Tier::Fentry | Tier::Fexit | Tier::Kprobe | Tier::Kretprobe
+        );
+        let descriptors = it.name == "descriptors";
+        assert!(
+            it.state == ProbeState::Attached || function || descriptors,
+            "{it:?}"
+        );
+        assert!(it.tier.is_admitted(only), "{it:?}");
+    }
     let known = probes.functions;
     assert!(
         known.epoll != 0 && known.poll != 0 && known.read != 0,
@@ -107,6 +112,146 @@ fn every_probe_that_this_kernel_allows_is_attached() {
     );
     assert!(known.accept != 0 && known.data_ready != 0, "{known:?}");
     assert!([100, 250, 300, 1000].contains(&probes.hz()));
+}
+
+#[test]
+fn each_way_to_probe_functions_is_tried_alone() {
+    for tier in [
+        TierChoice::Tracepoint,
+        TierChoice::Kprobe,
+        TierChoice::Fentry,
+    ] {
+        let probes = Probes::open(&ProbeOptions {
+            tier: Some(tier),
+            ..ProbeOptions::default()
+        })
+        .expect("no choice of tier sinks the rest");
+        assert!(
+            probes
+                .status()
+                .iter()
+                .all(|it| it.tier.is_admitted(Some(tier)))
+        );
+        if all_is_allowed() {
+            assert!(probes.serves(Purpose::Accepts), "{tier:?}");
+            let exact = tier != TierChoice::Tracepoint;
+            assert_eq!(probes.serves(Purpose::QueueDrops), exact, "{tier:?}");
+        }
+    }
+}
+
+#[test]
+fn a_child_names_its_listener() {
+    let mut probes = open();
+    let listeners = [(); 2].map(|()| TcpListener::bind((LOOPBACK, 0)).expect("a port is free"));
+    let ports = [0, 1].map(|at: usize| listeners[at].local_addr().expect("bound").port());
+    let sock = |probes: &mut Probes, port| {
+        let rows = rows(probes);
+        let row = rows
+            .iter()
+            .find(|it| it.state == TcpState::Listen && it.key.local.port == Some(Port(port)));
+        row.expect("it listens").key.sock
+    };
+    let socks = ports.map(|port| sock(&mut probes, port));
+    for listener in &listeners {
+        converse(listener, listener.local_addr().expect("bound"));
+    }
+    let all = drained(&mut probes);
+    for (port, sock) in ports.into_iter().zip(socks) {
+        let born = transitions(&all, |it| {
+            it.from == TcpState::SynRecv && it.key.local.port == Some(Port(port))
+        });
+        let expected = probes.serves(Purpose::Listeners).then_some(sock);
+        let named: Vec<_> = born.iter().map(|it| it.listener).collect();
+        assert_eq!(named, [expected]);
+    }
+}
+
+#[test]
+fn each_segment_that_meets_a_full_accept_queue_is_told() {
+    for bind in [
+        LOOPBACK,
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        IpAddr::V6(Ipv6Addr::LOCALHOST),
+    ] {
+        let mut probes = open();
+        let listener = Listener::on(bind, 0);
+        let address = match bind {
+            IpAddr::V6(it) if it.is_unspecified() => (LOOPBACK, listener.address.port()).into(),
+            _ => listener.address,
+        };
+        let first = TcpStream::connect(address).expect("one fits");
+        let timeout = Duration::from_millis(200);
+        TcpStream::connect_timeout(&address, timeout).expect_err("the queue is full");
+        let all = drained(&mut probes);
+        let told: Vec<_> = all
+            .iter()
+            .filter_map(|it| match it {
+                Raw::QueueDrop(it) => Some(it),
+                _ => None,
+            })
+            .filter(|it| it.key.local == Endpoint::known(address))
+            .collect();
+        if !probes.serves(Purpose::QueueDrops) {
+            assert_eq!(told, Vec::<&RawQueueDrop>::new());
+            continue;
+        }
+        assert_eq!(told.len(), 1, "one SYN: {told:?}");
+        let it = told[0];
+        assert_eq!(
+            (it.queue, it.outcome),
+            (Queue::Accept, DropOutcome::Dropped)
+        );
+        assert_eq!((it.depth, it.limit), (1, 0));
+        assert_eq!(it.key.peer.address, Some(address.ip()));
+        assert!(it.key.peer.port.is_some() && it.key.sock != SockAddress(0));
+        drop(first);
+    }
+}
+
+/// What the kernel lacks costs what depends on it, and nothing else.
+#[test]
+fn a_missing_field_costs_the_probes_that_read_it() {
+    use tcptrace_common::layout::{ABSENT, FIELDS, Need};
+    let whole = open();
+    for (feature, lost) in [
+        ("SYN-ACK retransmits", &[Purpose::SynAcks][..]),
+        ("peek", &[Purpose::Looks]),
+        ("IPv6", &[]),
+        ("file references", &[]),
+        ("listener drops", &[]),
+        ("TIME_WAIT substates", &[]),
+        ("queue drops", &[Purpose::QueueDrops]),
+        ("queue drops with both queues full", &[]),
+    ] {
+        let mut layout = layout::resolve().expect("this kernel can be traced");
+        let gone = format!("struct gone.{feature}");
+        for (entry, field) in layout.entries.iter_mut().zip(FIELDS) {
+            if matches!(field.need, Need::Optional(it) if it == feature) {
+                *entry = ABSENT;
+            }
+        }
+        layout.missing = vec![(feature, gone.clone())];
+        let options = ProbeOptions::for_tests();
+        let probes = Probes::open_with(&options, layout).expect("it is optional");
+        for purpose in Purpose::ALL {
+            let expected = whole.serves(purpose) && !lost.contains(&purpose);
+            assert_eq!(
+                probes.serves(purpose),
+                expected,
+                "{feature}, {purpose:?}: {:?}",
+                probes.status()
+            );
+        }
+        let named = probes
+            .status()
+            .iter()
+            .any(|it| matches!(&it.state, ProbeState::Missing(reason) if reason.contains(&gone)));
+        // Where functions cannot be probed, nothing is lost that names it.
+        let served = lost.iter().any(|purpose| whole.serves(*purpose));
+        assert!(named || !served, "{feature}: {:?}", probes.status());
+        assert_eq!(probes.missing(), [(feature, gone)]);
+    }
 }
 
 /// One connection: the client writes, both read, the client closes first.
@@ -263,7 +408,8 @@ fn a_full_listener_makes_the_client_repeat_its_syn() {
     let mut probes = open();
     let listener = Listener::with_backlog(0);
     let first = TcpStream::connect(listener.address).expect("one fits");
-    let timeout = Duration::from_millis(1500);
+    // The timer is late when the machine is busy, and then it is repeated once more.
+    let timeout = Duration::from_secs(4);
     TcpStream::connect_timeout(&listener.address, timeout).expect_err("the queue is full");
     let repeated = drained(&mut probes).into_iter().find_map(|it| match it {
         Raw::Retransmit(it) if it.key.peer.port == Some(Port(listener.address.port())) => Some(it),
@@ -589,7 +735,11 @@ struct Listener {
 
 impl Listener {
     fn with_backlog(backlog: i32) -> Self {
-        let socket = TcpListener::bind((LOOPBACK, 0)).expect("a port is free");
+        Self::on(LOOPBACK, backlog)
+    }
+
+    fn on(address: IpAddr, backlog: i32) -> Self {
+        let socket = TcpListener::bind((address, 0)).expect("a port is free");
         // SAFETY: the descriptor is a socket. A second listen changes the backlog.
         let changed = unsafe { libc::listen(std::os::fd::AsRawFd::as_raw_fd(&socket), backlog) };
         assert_eq!(changed, 0);

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use tcptrace_core::Input;
 use tcptrace_core::input::{
-    Accept, Context, Destroy, DropOutcome, Queue, QueueDrop, Reset, ResetDirection, Retransmit,
-    RetransmitReason, SynackRetransmit, Transition,
+    Accept, Context, Destroy, DropOutcome, FinWaiter, Queue, QueueDrop, Reset, ResetDirection,
+    Retransmit, RetransmitReason, SynackRetransmit, Transition, Usage,
 };
 use tcptrace_core::tcp::{Shutdown, TcpState};
 use tcptrace_core::units::{Fd, Pid, Tid};
@@ -48,6 +48,10 @@ socket_line!(TransitionLine {
     file_refs: Option<u32>,
     unread: Option<u32>,
     unacked: Option<u32>,
+    usage: Option<UsageFields>,
+    listener: Option<super::SockText>,
+    waiter_pid: Option<Pid>,
+    waiter: Option<Waiter>,
 });
 
 socket_line!(AcceptLine {
@@ -67,12 +71,16 @@ socket_line!(RetransmitLine {
     backoff: u8,
     rto_ns: Option<u64>,
     dead: bool,
+    user_timeout_ns: Option<u64>,
+    syn_retries: Option<u8>,
 });
 
 socket_line!(SynackRetransmitLine {
     attempt: u8,
     acked: bool,
     defer_accept: bool,
+    timeouts: Option<u8>,
+    retries: Option<u8>,
 });
 
 socket_line!(ResetLine {
@@ -104,6 +112,43 @@ fn context(task: Option<Task>) -> Context {
     task.map_or(Context::Interrupt, |Task { pid, tid, exiting }| {
         Context::Process { pid, tid, exiting }
     })
+}
+
+/// [`Usage`].
+#[derive(Clone, Copy, Deserialize)]
+struct UsageFields {
+    idle_ns: u64,
+    segments_in: u32,
+    segments_out: u32,
+}
+
+impl From<UsageFields> for Usage {
+    fn from(fields: UsageFields) -> Self {
+        Self {
+            idle: Duration::from_nanos(fields.idle_ns),
+            segments_in: fields.segments_in,
+            segments_out: fields.segments_out,
+        }
+    }
+}
+
+/// [`FinWaiter`] less the process, whose number says what it is.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Waiter {
+    Nobody,
+    Epoll,
+    Other,
+}
+
+impl From<Waiter> for FinWaiter {
+    fn from(waiter: Waiter) -> Self {
+        match waiter {
+            Waiter::Nobody => Self::Nobody,
+            Waiter::Epoll => Self::Epoll,
+            Waiter::Other => Self::Other,
+        }
+    }
 }
 
 /// A TCP flag of a repeated segment.
@@ -162,6 +207,9 @@ impl From<TransitionLine> for Input {
             file_refs: line.file_refs,
             unread: line.unread,
             unacked: line.unacked,
+            usage: line.usage.map(Usage::from),
+            listener: line.listener.map(|text| text.0),
+            waiter: (line.waiter_pid.map(FinWaiter::Blocked)).or(line.waiter.map(FinWaiter::from)),
         })
     }
 }
@@ -200,6 +248,8 @@ impl From<RetransmitLine> for Input {
             backoff: line.backoff,
             rto: line.rto_ns.map(Duration::from_nanos),
             dead: line.dead,
+            user_timeout: line.user_timeout_ns.map(Duration::from_nanos),
+            syn_retries: line.syn_retries,
         })
     }
 }
@@ -212,6 +262,8 @@ impl From<SynackRetransmitLine> for Input {
             attempt: line.attempt,
             acked: line.acked,
             defer_accept: line.defer_accept,
+            timeouts: line.timeouts,
+            retries: line.retries,
         })
     }
 }

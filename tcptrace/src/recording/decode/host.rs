@@ -76,6 +76,8 @@ pub(in crate::recording) struct CountersLine {
     mono_ns: MonoNs,
     netns: NetnsId,
     tcp_ext: TcpExt,
+    tw_sockets: Option<u64>,
+    orphan_fin_wait2: Option<u64>,
 }
 
 /// The kernel's names. A counter that an older recording lacks reads as 0.
@@ -111,6 +113,8 @@ impl From<CountersLine> for Input {
             backlog_drop: ext.backlog_drop,
             time_wait_overflow: ext.time_wait_overflow,
             abort_on_memory: ext.abort_on_memory,
+            tw_sockets: line.tw_sockets,
+            orphan_fin_wait2: line.orphan_fin_wait2,
         })
     }
 }
@@ -134,6 +138,16 @@ struct Sysctls {
     tcp_fin_timeout: Option<u32>,
     tcp_abort_on_overflow: Option<u32>,
     tcp_max_tw_buckets: Option<u32>,
+    tcp_tw_reuse: Option<u32>,
+    tcp_timestamps: Option<u32>,
+    tcp_max_orphans: Option<u32>,
+    local_port_first: Option<u32>,
+    local_port_last: Option<u32>,
+    local_ports_reserved: Option<u32>,
+    tcp_syn_linear_timeouts: Option<u32>,
+    tcp_keepalive_time: Option<u32>,
+    tcp_keepalive_intvl: Option<u32>,
+    tcp_keepalive_probes: Option<u32>,
 }
 
 impl From<NetnsLine> for Input {
@@ -152,6 +166,16 @@ impl From<NetnsLine> for Input {
             tcp_fin_timeout: sysctls.tcp_fin_timeout,
             tcp_abort_on_overflow: sysctls.tcp_abort_on_overflow,
             tcp_max_tw_buckets: sysctls.tcp_max_tw_buckets,
+            tcp_tw_reuse: sysctls.tcp_tw_reuse,
+            tcp_timestamps: sysctls.tcp_timestamps,
+            tcp_max_orphans: sysctls.tcp_max_orphans,
+            local_port_first: sysctls.local_port_first,
+            local_port_last: sysctls.local_port_last,
+            local_ports_reserved: sysctls.local_ports_reserved,
+            tcp_syn_linear_timeouts: sysctls.tcp_syn_linear_timeouts,
+            tcp_keepalive_time: sysctls.tcp_keepalive_time,
+            tcp_keepalive_intvl: sysctls.tcp_keepalive_intvl,
+            tcp_keepalive_probes: sysctls.tcp_keepalive_probes,
         })
     }
 }
@@ -172,6 +196,7 @@ enum ProcessFields {
     Exit {
         mono_ns: MonoNs,
         process: NameFields,
+        signal: Option<u8>,
     },
 }
 
@@ -231,10 +256,15 @@ impl From<ProcessLine> for Input {
                 open,
                 limit,
             },
-            ProcessFields::Exit { mono_ns, process } => ProcessFact::Exit {
+            ProcessFields::Exit {
+                mono_ns,
+                process,
+                signal,
+            } => ProcessFact::Exit {
                 at: mono_ns,
                 pid: process.pid,
                 name: process.name.into(),
+                signal,
             },
         })
     }

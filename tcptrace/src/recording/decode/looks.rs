@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use tcptrace_core::Input;
 use tcptrace_core::input::{
-    EpollWatch, Holder, HolderScan, Inspection, ListenerSample, QueueLevel, SocketRow, ThreadState,
-    Waiters,
+    EpollWatch, Holder, HolderScan, Inspection, ListenerSample, QueueLevel, Sending, SocketRow,
+    ThreadState, Waiters,
 };
 use tcptrace_core::tcp::{Shutdown, TcpState};
 use tcptrace_core::units::{Fd, Pid, Tid};
@@ -43,6 +43,7 @@ socket_line!(InspectionLine {
     listener: Option<SockText>,
     #[serde(default)]
     threads: Vec<ThreadFields>,
+    sending: Option<SendingFields>,
 });
 
 socket_line!(ListenerLine {
@@ -54,15 +55,16 @@ socket_line!(ListenerLine {
 });
 
 #[derive(Deserialize)]
-struct HolderFields {
+pub(super) struct HolderFields {
     pid: Pid,
     fd: Fd,
+    cloexec: Option<bool>,
 }
 
 impl From<HolderFields> for Holder {
     fn from(fields: HolderFields) -> Self {
-        let HolderFields { pid, fd } = fields;
-        Self { pid, fd }
+        let HolderFields { pid, fd, cloexec } = fields;
+        Self { pid, fd, cloexec }
     }
 }
 
@@ -106,6 +108,37 @@ impl From<WaitersFields> for Waiters {
             polling: fields.polling,
             blocked: fields.blocked,
             others: fields.others,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct SendingFields {
+    window: u32,
+    unsent: u32,
+    retransmits: u8,
+    backoff: u8,
+    probes_out: u8,
+    user_timeout_ns: Option<u64>,
+    keepalive: bool,
+    keepalive_time_ns: Option<u64>,
+    keepalive_interval_ns: Option<u64>,
+    keepalive_probes: Option<u8>,
+}
+
+impl From<SendingFields> for Sending {
+    fn from(fields: SendingFields) -> Self {
+        Self {
+            window: fields.window,
+            unsent: fields.unsent,
+            retransmits: fields.retransmits,
+            backoff: fields.backoff,
+            probes_out: fields.probes_out,
+            user_timeout: fields.user_timeout_ns.map(Duration::from_nanos),
+            keepalive: fields.keepalive,
+            keepalive_time: fields.keepalive_time_ns.map(Duration::from_nanos),
+            keepalive_interval: fields.keepalive_interval_ns.map(Duration::from_nanos),
+            keepalive_probes: fields.keepalive_probes,
         }
     }
 }
@@ -166,6 +199,7 @@ impl From<InspectionLine> for Input {
             idle: line.idle_ns.map(Duration::from_nanos),
             listener: line.listener.map(|text| text.0),
             threads: line.threads.into_iter().map(ThreadState::from).collect(),
+            sending: line.sending.map(Sending::from),
             waiters: line.waiters.map(Waiters::from),
             holders: line.holder_scan.map(|scan| HolderScan {
                 complete: scan.complete,

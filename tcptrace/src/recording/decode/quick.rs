@@ -5,9 +5,10 @@
 //! different (a field more, another order, an escape) gives nothing, and serde decides.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use tcptrace_core::Input;
-use tcptrace_core::input::{Accept, Context, Destroy, SocketKey, Transition};
+use tcptrace_core::input::{Accept, Context, Destroy, FinWaiter, SocketKey, Transition, Usage};
 use tcptrace_core::tcp::{Endpoint, Shutdown, TcpState};
 use tcptrace_core::units::{Fd, MonoNs, NetnsId, Pid, Port, SockId, Tid};
 
@@ -85,6 +86,7 @@ fn transition(line: &mut Cursor<'_>, at: MonoNs, key: SocketKey) -> Option<Input
         line.word()?;
     }
     line.known::<u64>(br#","in_state_ns":"#)?;
+    closer(line)?;
     let mut context = Context::Interrupt;
     if line.sees(br#","task":{"pid":"#) {
         let pid = Pid(line.number()?);
@@ -110,6 +112,59 @@ fn transition(line: &mut Cursor<'_>, at: MonoNs, key: SocketKey) -> Option<Input
         file_refs: line.known(br#","file_refs":"#)?,
         unread: line.known(br#","unread":"#)?,
         unacked: line.known(br#","unacked":"#)?,
+        usage: usage(line)?,
+        listener: if line.sees(br#","listener":""#) {
+            Some(line.parsed()?)
+        } else {
+            None
+        },
+        waiter: waiter(line)?,
+    }))
+}
+
+/// Passes who caused it, an annotation.
+fn closer(line: &mut Cursor<'_>) -> Option<()> {
+    if line.sees(br#","closer":{"by":""#) {
+        line.word()?;
+        line.known::<u64>(br#","pid":"#)?;
+        if line.sees(br#","call":""#) {
+            line.word()?;
+        }
+        line.known::<u64>(br#","signal":"#)?;
+        line.skip(b"}")?;
+    }
+    Some(())
+}
+
+fn usage(line: &mut Cursor<'_>) -> Option<Option<Usage>> {
+    if !line.sees(br#","usage":{"idle_ns":"#) {
+        return Some(None);
+    }
+    let idle = Duration::from_nanos(line.number()?);
+    line.skip(br#","segments_in":"#)?;
+    let segments_in = line.number()?;
+    line.skip(br#","segments_out":"#)?;
+    let segments_out = line.number()?;
+    line.skip(b"}")?;
+    Some(Some(Usage {
+        idle,
+        segments_in,
+        segments_out,
+    }))
+}
+
+fn waiter(line: &mut Cursor<'_>) -> Option<Option<FinWaiter>> {
+    if let Some(pid) = line.known(br#","waiter_pid":"#)? {
+        return Some(Some(FinWaiter::Blocked(Pid(pid))));
+    }
+    if !line.sees(br#","waiter":""#) {
+        return Some(None);
+    }
+    Some(Some(match line.word()? {
+        b"nobody" => FinWaiter::Nobody,
+        b"epoll" => FinWaiter::Epoll,
+        b"other" => FinWaiter::Other,
+        _ => return None,
     }))
 }
 

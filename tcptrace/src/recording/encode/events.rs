@@ -2,11 +2,12 @@
 
 use tcptrace_core::engine::Annotation;
 use tcptrace_core::input::{
-    Accept, Context, DropOutcome, Queue, QueueDrop, Reset, ResetDirection, Retransmit,
-    RetransmitReason, SynackRetransmit, Transition,
+    Accept, Context, DropOutcome, FinWaiter, Queue, QueueDrop, Reset, ResetDirection, Retransmit,
+    RetransmitReason, SynackRetransmit, Transition, Usage,
 };
 
 use tcptrace_core::tcp::TcpState;
+use tcptrace_core::world::{CloseCall, Closer};
 
 use crate::recording::json::Object;
 
@@ -26,6 +27,9 @@ pub(super) fn transition(line: &mut Object<'_>, transition: &Transition, annotat
         file_refs,
         unread,
         unacked,
+        usage,
+        listener,
+        waiter,
     } = transition;
     line.word("from", from.name());
     line.word("to", to.name());
@@ -35,6 +39,9 @@ pub(super) fn transition(line: &mut Object<'_>, transition: &Transition, annotat
         line.word("enters", TcpState::FinWait2.name());
     }
     line.span("in_state_ns", annotation.in_state);
+    if let Some(closer) = annotation.closer {
+        line.object("closer", |object| closer_of(object, closer));
+    }
     task(line, context);
     line.known("error", *error);
     line.number("shutdown", shutdown.0);
@@ -45,6 +52,32 @@ pub(super) fn transition(line: &mut Object<'_>, transition: &Transition, annotat
     line.known("file_refs", *file_refs);
     line.known("unread", *unread);
     line.known("unacked", *unacked);
+    if let Some(Usage {
+        idle,
+        segments_in,
+        segments_out,
+    }) = usage
+    {
+        line.object("usage", |usage| {
+            usage.span("idle_ns", Some(*idle));
+            usage.number("segments_in", *segments_in);
+            usage.number("segments_out", *segments_out);
+        });
+    }
+    if let Some(listener) = listener {
+        line.base36("listener", listener.0);
+    }
+    let waiter = match waiter {
+        None => return,
+        Some(FinWaiter::Nobody) => "nobody",
+        Some(FinWaiter::Epoll) => "epoll",
+        Some(FinWaiter::Other) => "other",
+        Some(FinWaiter::Blocked(pid)) => {
+            line.number("waiter_pid", pid.0);
+            return;
+        }
+    };
+    line.word("waiter", waiter);
 }
 
 pub(super) fn accept(line: &mut Object<'_>, accept: &Accept) {
@@ -72,6 +105,8 @@ pub(super) fn retransmit(line: &mut Object<'_>, retransmit: &Retransmit) {
         backoff,
         rto,
         dead,
+        user_timeout,
+        syn_retries,
     } = retransmit;
     line.words("flags", &[("SYN", *syn), ("FIN", *fin)]);
     line.word("state", state.name());
@@ -87,6 +122,8 @@ pub(super) fn retransmit(line: &mut Object<'_>, retransmit: &Retransmit) {
     line.number("backoff", *backoff);
     line.span("rto_ns", *rto);
     line.flag("dead", *dead);
+    line.span("user_timeout_ns", *user_timeout);
+    line.known("syn_retries", *syn_retries);
 }
 
 pub(super) fn synack_retransmit(line: &mut Object<'_>, retransmit: &SynackRetransmit) {
@@ -96,10 +133,14 @@ pub(super) fn synack_retransmit(line: &mut Object<'_>, retransmit: &SynackRetran
         attempt,
         acked,
         defer_accept,
+        timeouts,
+        retries,
     } = retransmit;
     line.number("attempt", *attempt);
     line.flag("acked", *acked);
     line.flag("defer_accept", *defer_accept);
+    line.known("timeouts", *timeouts);
+    line.known("retries", *retries);
 }
 
 pub(super) fn reset(line: &mut Object<'_>, reset: &Reset) {
@@ -150,6 +191,31 @@ pub(super) fn queue_drop(line: &mut Object<'_>, drop: &QueueDrop) {
     );
     line.number("depth", *depth);
     line.number("limit", *limit);
+}
+
+fn closer_of(object: &mut Object<'_>, closer: Closer) {
+    match closer {
+        Closer::Process { pid, call, signal } => {
+            object.word("by", "process");
+            object.number("pid", pid.0);
+            object.word(
+                "call",
+                match call {
+                    CloseCall::Close => "close",
+                    CloseCall::Shutdown => "shutdown",
+                    CloseCall::Exit => "exit",
+                },
+            );
+            object.known("signal", signal);
+        }
+        Closer::PeerFin => object.word("by", "peer_fin"),
+        Closer::PeerReset => object.word("by", "peer_reset"),
+        Closer::Timeout => object.word("by", "timeout"),
+        Closer::Admin { pid } => {
+            object.word("by", "admin");
+            object.known("pid", pid.map(|pid| pid.0));
+        }
+    }
 }
 
 /// The task that caused the event. In softirq or timer context nobody did, and it is absent.

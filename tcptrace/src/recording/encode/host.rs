@@ -41,6 +41,8 @@ pub(super) fn counters(line: &mut Object<'_>, counters: &Counters) {
         backlog_drop,
         time_wait_overflow,
         abort_on_memory,
+        tw_sockets,
+        orphan_fin_wait2,
     } = counters;
     line.number("netns", netns.0);
     // The kernel's own spelling, as `nstat` shows it.
@@ -54,6 +56,8 @@ pub(super) fn counters(line: &mut Object<'_>, counters: &Counters) {
         ext.number("TCPTimeWaitOverflow", *time_wait_overflow);
         ext.number("TCPAbortOnMemory", *abort_on_memory);
     });
+    line.known("tw_sockets", *tw_sockets);
+    line.known("orphan_fin_wait2", *orphan_fin_wait2);
 }
 
 pub(super) fn netns_facts(line: &mut Object<'_>, facts: &NetnsFacts) {
@@ -70,6 +74,16 @@ pub(super) fn netns_facts(line: &mut Object<'_>, facts: &NetnsFacts) {
         tcp_fin_timeout,
         tcp_abort_on_overflow,
         tcp_max_tw_buckets,
+        tcp_tw_reuse,
+        tcp_timestamps,
+        tcp_max_orphans,
+        local_port_first,
+        local_port_last,
+        local_ports_reserved,
+        tcp_syn_linear_timeouts,
+        tcp_keepalive_time,
+        tcp_keepalive_intvl,
+        tcp_keepalive_probes,
     } = facts;
     line.number("netns", netns.0);
     line.object("sysctls", |sysctls| {
@@ -83,6 +97,16 @@ pub(super) fn netns_facts(line: &mut Object<'_>, facts: &NetnsFacts) {
         sysctls.known("tcp_fin_timeout", *tcp_fin_timeout);
         sysctls.known("tcp_abort_on_overflow", *tcp_abort_on_overflow);
         sysctls.known("tcp_max_tw_buckets", *tcp_max_tw_buckets);
+        sysctls.known("tcp_tw_reuse", *tcp_tw_reuse);
+        sysctls.known("tcp_timestamps", *tcp_timestamps);
+        sysctls.known("tcp_max_orphans", *tcp_max_orphans);
+        sysctls.known("local_port_first", *local_port_first);
+        sysctls.known("local_port_last", *local_port_last);
+        sysctls.known("local_ports_reserved", *local_ports_reserved);
+        sysctls.known("tcp_syn_linear_timeouts", *tcp_syn_linear_timeouts);
+        sysctls.known("tcp_keepalive_time", *tcp_keepalive_time);
+        sysctls.known("tcp_keepalive_intvl", *tcp_keepalive_intvl);
+        sysctls.known("tcp_keepalive_probes", *tcp_keepalive_probes);
     });
 }
 
@@ -103,12 +127,18 @@ pub(super) fn process(line: &mut Object<'_>, fact: &ProcessFact) {
             line.number("open", *open);
             line.number("limit", *limit);
         }
-        ProcessFact::Exit { at: _, pid, name } => {
+        ProcessFact::Exit {
+            at: _,
+            pid,
+            name,
+            signal,
+        } => {
             line.word("event", "exit");
             line.object("process", |object| {
                 object.number("pid", pid.0);
                 object.text("name", name);
             });
+            line.known("signal", *signal);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What the agent saw when it looked: snapshots, inspections, samples of listeners.
 
 use tcptrace_core::input::{
-    EpollWatch, Holder, HolderScan, Inspection, ListenerSample, QueueLevel, SocketRow, ThreadState,
-    Waiters,
+    EpollWatch, Holder, HolderScan, Inspection, ListenerSample, QueueLevel, Sending, SocketRow,
+    ThreadState, Waiters,
 };
 
 use crate::recording::json::Object;
@@ -41,10 +41,13 @@ pub(super) fn socket_row(line: &mut Object<'_>, row: &SocketRow) {
     }
 }
 
-fn holder(object: &mut Object<'_>, holder: &Holder) {
-    let Holder { pid, fd } = holder;
+pub(super) fn holder(object: &mut Object<'_>, holder: &Holder) {
+    let Holder { pid, fd, cloexec } = holder;
     object.number("pid", pid.0);
     object.number("fd", fd.0);
+    if let Some(cloexec) = cloexec {
+        object.flag("cloexec", *cloexec);
+    }
 }
 
 pub(super) fn inspection(line: &mut Object<'_>, inspection: &Inspection) {
@@ -65,6 +68,7 @@ pub(super) fn inspection(line: &mut Object<'_>, inspection: &Inspection) {
         holders,
         listener,
         threads,
+        sending,
     } = inspection;
     line.word("state", state.name());
     line.number("unread", *unread);
@@ -98,6 +102,34 @@ pub(super) fn inspection(line: &mut Object<'_>, inspection: &Inspection) {
         object.text("state", state.encode_utf8(&mut [0; 4]));
         object.known_text("wait_channel", wait_channel.as_deref());
     });
+    if let Some(sending) = sending {
+        line.object("sending", |object| waits_for(object, sending));
+    }
+}
+
+fn waits_for(object: &mut Object<'_>, sending: &Sending) {
+    let Sending {
+        window,
+        unsent,
+        retransmits,
+        backoff,
+        probes_out,
+        user_timeout,
+        keepalive,
+        keepalive_time,
+        keepalive_interval,
+        keepalive_probes,
+    } = sending;
+    object.number("window", *window);
+    object.number("unsent", *unsent);
+    object.number("retransmits", *retransmits);
+    object.number("backoff", *backoff);
+    object.number("probes_out", *probes_out);
+    object.span("user_timeout_ns", *user_timeout);
+    object.flag("keepalive", *keepalive);
+    object.span("keepalive_time_ns", *keepalive_time);
+    object.span("keepalive_interval_ns", *keepalive_interval);
+    object.known("keepalive_probes", *keepalive_probes);
 }
 
 pub(super) fn listener(line: &mut Object<'_>, sample: &ListenerSample) {

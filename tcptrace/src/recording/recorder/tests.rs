@@ -66,7 +66,8 @@ fn pipe(queue: usize) -> (Recorder, io::PipeReader) {
 fn a_recording_is_read_back_whole() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("out.ndjson");
-    let mut recorder = Recorder::create(&file(&path), &samples::header()).unwrap();
+    let mut recorder =
+        Recorder::create(&file(&path), Rotation::default(), &samples::header()).unwrap();
     let inputs = samples::inputs();
     for (input, annotation) in &inputs {
         recorder.input(input, annotation);
@@ -112,7 +113,8 @@ fn a_recomputed_finding_equals_the_recorded_one() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("out.ndjson");
     let now = samples::START.plus(Duration::from_secs(9));
-    let mut recorder = Recorder::create(&file(&path), &samples::header()).unwrap();
+    let mut recorder =
+        Recorder::create(&file(&path), Rotation::default(), &samples::header()).unwrap();
     let mut replay = Encoder::new(samples::header().clock_offset_ns);
     for (input, annotation) in samples::inputs() {
         recorder.input(&input, &annotation);
@@ -132,7 +134,8 @@ fn a_recomputed_finding_equals_the_recorded_one() {
 fn lines_reach_the_file_within_a_second() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("out.ndjson");
-    let mut recorder = Recorder::create(&file(&path), &samples::header()).unwrap();
+    let mut recorder =
+        Recorder::create(&file(&path), Rotation::default(), &samples::header()).unwrap();
     let count = || lines(&path).len();
     eventually("the header", || {
         (fs::metadata(&path).ok()?.len() > 0).then_some(())
@@ -207,7 +210,7 @@ fn a_closed_pipe_is_told_as_such() {
 #[test]
 fn a_full_device_is_an_error_that_names_it() {
     let target = file(Path::new("/dev/full"));
-    let recorder = Recorder::create(&target, &samples::header()).unwrap();
+    let recorder = Recorder::create(&target, Rotation::default(), &samples::header()).unwrap();
     let failure = eventually("the failure", || recorder.failure());
     assert!(matches!(failure, RecordError::Full { .. }), "{failure}");
     let error = recorder
@@ -249,7 +252,8 @@ impl Drop for SmallDisk {
 #[test]
 fn a_disk_that_fills_up_leaves_whole_lines() {
     let disk = SmallDisk::mount("600k");
-    let mut recorder = Recorder::create(&file(&disk.file()), &samples::header()).unwrap();
+    let mut recorder =
+        Recorder::create(&file(&disk.file()), Rotation::default(), &samples::header()).unwrap();
     // What a host does that does not heed the warning: three batches of 248 KiB do not fit.
     for _ in 0..5000 {
         recorder.input(&destroy(), &Annotation::default());
@@ -272,7 +276,8 @@ fn a_disk_that_runs_low_ends_the_recording_in_good_order() {
     let disk = SmallDisk::mount("4m");
     let reserve = disk.0.path().join("others");
     fs::write(&reserve, vec![0; 3_500_000]).unwrap();
-    let mut recorder = Recorder::create(&file(&disk.file()), &samples::header()).unwrap();
+    let mut recorder =
+        Recorder::create(&file(&disk.file()), Rotation::default(), &samples::header()).unwrap();
     let failure = eventually("the failure", || {
         for _ in 0..100 {
             recorder.input(&destroy(), &Annotation::default());
@@ -290,7 +295,8 @@ fn a_disk_that_runs_low_ends_the_recording_in_good_order() {
 
     // And nothing is begun there until there is space again.
     let next = disk.0.path().join("next.ndjson");
-    let refused = Recorder::create(&file(&next), &samples::header()).unwrap_err();
+    let refused =
+        Recorder::create(&file(&next), Rotation::default(), &samples::header()).unwrap_err();
     assert!(matches!(refused, RecordError::LowSpace { .. }), "{refused}");
     assert!(!next.exists());
 }

@@ -1,0 +1,156 @@
+//! A second witness of state changes: the kernel's own event buffer (ftrace), which no policy about
+//! BPF concerns.
+//!
+//! A host may exempt processes from BPF: its supervisor, say, whose namespaces not even root can
+//! read. While such a task runs, the kernel calls no BPF program, and that includes the softirqs
+//! that interrupt it: state changes of other processes' connections, which no tracer made of BPF can
+//! see. Of these, and of no others, the witness keeps a list.
+
+use std::fs;
+use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+
+const TRACEFS: &str = "/sys/kernel/tracing";
+
+/// A state change that BPF programs were not told of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Hidden {
+    /// Local and peer port.
+    pub ports: (u16, u16),
+    /// The kernel's names, without `TCP_`.
+    pub states: (String, String),
+}
+
+/// Watches from its making to [`Witness::hidden`].
+#[derive(Debug)]
+pub struct Witness {
+    /// Absent where no process is exempt.
+    instance: Option<PathBuf>,
+}
+
+impl Witness {
+    /// Begins to watch. Takes the calling thread into a mount namespace of its own if tracefs is not
+    /// mounted.
+    pub fn new() -> Result<Self> {
+        let tasks = exempt_tasks()?;
+        if tasks.is_empty() {
+            return Ok(Self { instance: None });
+        }
+        if !Path::new(TRACEFS).join("events").exists() {
+            unshare(CloneFlags::CLONE_NEWNS).context("cannot make a mount namespace")?;
+            let none = None::<&str>;
+            mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SLAVE, none)?;
+            mount(
+                Some("tracefs"),
+                TRACEFS,
+                Some("tracefs"),
+                MsFlags::empty(),
+                none,
+            )
+            .context("cannot mount tracefs")?;
+        }
+        let instance = Path::new(TRACEFS)
+            .join("instances")
+            .join(format!("tcptrace-lab-{}", std::process::id()));
+        fs::create_dir(&instance)
+            .with_context(|| format!("cannot make the ftrace instance {}", instance.display()))?;
+        let witness = Self {
+            instance: Some(instance.clone()),
+        };
+        let put = |file: &str, text: &str| {
+            fs::OpenOptions::new()
+                .append(true)
+                .open(instance.join(file))
+                .and_then(|mut file| file.write_all(text.as_bytes()))
+                .with_context(|| format!("cannot write {text} to {file}"))
+        };
+        put("options/event-fork", "1")?;
+        for task in tasks {
+            put("set_event_pid", &task.to_string())?;
+        }
+        put("events/sock/inet_sock_set_state/enable", "1")?;
+        Ok(witness)
+    }
+
+    /// What BPF programs were not told of so far.
+    pub fn hidden(&self) -> Result<Vec<Hidden>> {
+        let Some(instance) = &self.instance else {
+            return Ok(Vec::new());
+        };
+        fs::read_to_string(instance.join("trace"))?
+            .lines()
+            .filter(|line| line.contains("inet_sock_set_state:"))
+            .map(|line| parse(line).with_context(|| format!("not understood: {line}")))
+            .collect()
+    }
+}
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        if let Some(instance) = &self.instance {
+            // An instance that stays behind costs memory; nothing else can be done about it here.
+            let _ = fs::remove_dir(instance);
+        }
+    }
+}
+
+fn parse(line: &str) -> Option<Hidden> {
+    let field = |name: &str| {
+        line.split_whitespace()
+            .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+    };
+    let state = |name: &str| Some(field(name)?.strip_prefix("TCP_")?.to_owned());
+    Some(Hidden {
+        ports: (field("sport")?.parse().ok()?, field("dport")?.parse().ok()?),
+        states: (state("oldstate")?, state("newstate")?),
+    })
+}
+
+/// Threads of processes whose namespaces root may not read.
+fn exempt_tasks() -> Result<Vec<u32>> {
+    let mut tasks = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let process = entry?.path();
+        let numbered = process
+            .file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
+        let exempt = || {
+            fs::read_link(process.join("ns/net"))
+                .is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
+        };
+        if !numbered || !exempt() {
+            continue;
+        }
+        for task in fs::read_dir(process.join("task"))? {
+            tasks.extend(
+                task?
+                    .file_name()
+                    .to_str()
+                    .and_then(|t| t.parse::<u32>().ok()),
+            );
+        }
+    }
+    Ok(tasks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_the_event_buffer_is_understood() {
+        let line = "supervisor-75 [001] ..s2. 11998.857422: inet_sock_set_state: family=AF_INET \
+                    protocol=IPPROTO_TCP sport=40332 dport=38309 saddr=127.0.0.1 daddr=127.0.0.1 \
+                    oldstate=TCP_FIN_WAIT1 newstate=TCP_FIN_WAIT2";
+        let hidden = Hidden {
+            ports: (40332, 38309),
+            states: ("FIN_WAIT1".to_owned(), "FIN_WAIT2".to_owned()),
+        };
+        assert_eq!(parse(line), Some(hidden));
+    }
+}

@@ -1,0 +1,102 @@
+//! A long run at saturation: memory stays flat, and nothing is lost. Alone in its file, so that no
+//! other test runs beside it.
+//!
+//! `TCPTRACE_LAB_SOAK=1800` makes it half an hour.
+
+use std::env;
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
+use tcptrace_lab::agent::{Agent, agent_program};
+use tcptrace_lab::netns::Netns;
+use tcptrace_lab::patient::Patient;
+
+/// Connections between two looks at the memory.
+const PORTION: usize = 20_000;
+
+/// Portions until every table has its size: ended sockets are kept, 4096 of them, and the kernel's
+/// TIME_WAITs are modelled for a minute.
+const WARM_UP: Duration = Duration::from_secs(65);
+
+/// What may come and go: the allocator's slack, and 60 s of TIME_WAITs at a rate that varies.
+const SLACK_MB: f64 = 24.0;
+
+fn resident_mb(pid: u32) -> Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let kib: f64 = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"))
+        .context("no VmRSS")?
+        .trim()
+        .parse()?;
+    Ok(kib * 1024.0 / 1e6)
+}
+
+#[test]
+fn memory_stays_flat_and_nothing_is_lost_at_saturation() -> Result<()> {
+    let seconds: u64 = match env::var("TCPTRACE_LAB_SOAK") {
+        Ok(text) => text.parse().context("TCPTRACE_LAB_SOAK")?,
+        Err(_) => 10,
+    };
+    let lasts = Duration::from_secs(seconds);
+    let mut command = Command::new(agent_program()?);
+    // At 100 MB/s no disk holds half an hour; the lines are made all the same.
+    command.args(["record", "--force", "-o", "/dev/null"]);
+    let agent = Agent::start(command, tempfile::tempdir()?)?;
+    let netns = Netns::new()?;
+    let begun = Instant::now();
+    let mut portions = 0;
+    // The highest before the warm-up was over, and after.
+    let (mut early, mut late) = (0.0_f64, 0.0_f64);
+    while begun.elapsed() < lasts {
+        Patient::start(&netns, &format!("load --clients 4 --connections {PORTION}"))?.finish()?;
+        portions += 1;
+        let now = resident_mb(agent.pid())?;
+        if begun.elapsed() < WARM_UP.min(lasts / 2) {
+            early = early.max(now);
+        } else {
+            late = late.max(now);
+        }
+        eprintln!(
+            "soak: {} s, {} connections, {now:.1} MB",
+            begun.elapsed().as_secs(),
+            portions * PORTION
+        );
+    }
+    let ended = agent.end(Signal::SIGINT)?;
+    assert!(ended.status.success(), "{}", ended.stderr);
+    let said = |name: &str| {
+        ended
+            .stderr
+            .lines()
+            .find_map(|line| line.trim().strip_prefix(name))
+            .map(str::trim)
+            .with_context(|| format!("no `{name}` in {}", ended.stderr))
+    };
+    // What the host hides from BPF is no loss of ours; see `witness`.
+    let losses = said("losses")?;
+    let only_hidden = losses == "none"
+        || losses
+            .split(", ")
+            .all(|loss| loss.ends_with("(unreported)"));
+    assert!(only_hidden, "{losses}");
+    let transitions: usize = said("events")?
+        .split_whitespace()
+        .next()
+        .context("no number")?
+        .parse()?;
+    let made = portions * PORTION * 10;
+    // A few in a million are hidden by a host that exempts processes from BPF.
+    assert!(
+        transitions + made / 10_000 >= made,
+        "{transitions} of {made}"
+    );
+    assert!(
+        late <= early + SLACK_MB,
+        "memory grew from {early:.1} MB to {late:.1} MB"
+    );
+    Ok(())
+}

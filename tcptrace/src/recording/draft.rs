@@ -1,0 +1,212 @@
+//! The buffer in which a line is made, before it is copied to the batch whole.
+//!
+//! A line has some thirty members of a few bytes each, so what counts is the cost of a small piece:
+//! room is taken once for each, checked once, and filled by moves of a size that the compiler knows.
+//! A call of `memcpy` for five bytes costs more than the five bytes.
+
+use std::mem;
+
+/// Where most lines fit; longer ones (headers, findings, long lists of holders) make it grow.
+const ROOM: usize = 4 << 10;
+
+/// Decimal digits in pairs.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        number += 1;
+    }
+    pairs
+};
+
+/// A line under construction.
+#[derive(Clone, Debug)]
+pub(super) struct Draft {
+    /// Always of full length; what lies behind `len` is what is left of earlier lines.
+    bytes: Vec<u8>,
+    len: usize,
+}
+
+impl Draft {
+    /// An empty line.
+    pub(super) fn new() -> Self {
+        Self {
+            bytes: vec![0; ROOM],
+            len: 0,
+        }
+    }
+
+    /// Empties it.
+    pub(super) fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    /// What was written since it was last empty.
+    pub(super) fn written(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    /// How much was written.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Room for the next `count` bytes, all of which must be written, or given back.
+    #[inline(always)]
+    pub(super) fn take(&mut self, count: usize) -> &mut [u8] {
+        let end = self.len + count;
+        if end > self.bytes.len() {
+            self.grow(end);
+        }
+        let begin = mem::replace(&mut self.len, end);
+        &mut self.bytes[begin..end]
+    }
+
+    #[cold]
+    fn grow(&mut self, end: usize) {
+        self.bytes.resize(end.next_power_of_two(), 0);
+    }
+
+    /// One byte.
+    #[inline(always)]
+    pub(super) fn byte(&mut self, byte: u8) {
+        self.take(1)[0] = byte;
+    }
+
+    /// A piece of known length, or a long one.
+    #[inline(always)]
+    pub(super) fn put(&mut self, piece: &[u8]) {
+        self.take(piece.len()).copy_from_slice(piece);
+    }
+
+    /// A piece of a few bytes whose number is not known beforehand.
+    #[inline(always)]
+    pub(super) fn put_short(&mut self, piece: &[u8]) {
+        let count = piece.len();
+        let room = self.take(count);
+        // Two moves that overlap cover every length between one and two of them.
+        match count {
+            0 => {}
+            1..4 => {
+                for (to, from) in room.iter_mut().zip(piece) {
+                    *to = *from;
+                }
+            }
+            4..8 => overlapping::<4>(room, piece),
+            8..16 => overlapping::<8>(room, piece),
+            16..32 => overlapping::<16>(room, piece),
+            _ => room.copy_from_slice(piece),
+        }
+    }
+
+    /// A number in decimal.
+    #[inline(always)]
+    pub(super) fn number(&mut self, number: impl Whole) {
+        let (negative, value) = number.parts();
+        if negative {
+            self.byte(b'-');
+        }
+        self.digits(value);
+    }
+
+    #[inline]
+    fn digits(&mut self, value: u64) {
+        if value < 10 {
+            self.byte(b'0' + value as u8);
+            return;
+        }
+        let room = self.take(value.ilog10() as usize + 1);
+        digits(room, value);
+    }
+}
+
+/// Both ends of a piece that is between `N` and `2 * N` bytes long.
+#[inline(always)]
+fn overlapping<const N: usize>(room: &mut [u8], piece: &[u8]) {
+    if let (Some(to), Some(from)) = (room.first_chunk_mut::<N>(), piece.first_chunk::<N>()) {
+        *to = *from;
+    }
+    if let (Some(to), Some(from)) = (room.last_chunk_mut::<N>(), piece.last_chunk::<N>()) {
+        *to = *from;
+    }
+}
+
+/// Fills `room` with the last digits of `value`, leading zeroes included.
+#[inline]
+pub(super) fn digits(room: &mut [u8], value: u64) {
+    let mut rest = value;
+    let mut pairs = room.rchunks_exact_mut(2);
+    for pair in &mut pairs {
+        pair.copy_from_slice(&PAIRS[(rest % 100) as usize]);
+        rest /= 100;
+    }
+    if let [first] = pairs.into_remainder() {
+        *first = b'0' + (rest % 10) as u8;
+    }
+}
+
+/// A whole number of any width.
+pub(super) trait Whole: Copy {
+    /// Whether it is below zero, and how far it is from zero.
+    fn parts(self) -> (bool, u64);
+}
+
+macro_rules! whole {
+    ($($unsigned:ty)* ; $($signed:ty)*) => {
+        $(impl Whole for $unsigned {
+            #[inline(always)]
+            fn parts(self) -> (bool, u64) {
+                (false, u64::from(self))
+            }
+        })*
+        $(impl Whole for $signed {
+            #[inline(always)]
+            fn parts(self) -> (bool, u64) {
+                (self < 0, u64::from(self.unsigned_abs()))
+            }
+        })*
+    };
+}
+
+whole!(u8 u16 u32 u64 ; i32 i64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn written(fill: impl FnOnce(&mut Draft)) -> String {
+        let mut line = Draft::new();
+        // What lies behind the end must not matter.
+        line.put(&[b'x'; 100]);
+        line.clear();
+        fill(&mut line);
+        String::from_utf8(line.written().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_line_grows_with_its_pieces() {
+        let piece = "0123456789".repeat(ROOM);
+        assert_eq!(written(|line| line.put(piece.as_bytes())), piece);
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_are_written_as_the_library_does(a: u64, b: i64, c: u8, shift in 0..64_u32) {
+            let text = written(|line| {
+                line.number(a >> shift);
+                line.byte(b' ');
+                line.number(b >> shift);
+                line.byte(b' ');
+                line.number(c);
+            });
+            prop_assert_eq!(text, format!("{} {} {c}", a >> shift, b >> shift));
+        }
+
+        #[test]
+        fn short_pieces_of_every_length_are_whole(text in "[a-z]{0,70}") {
+            prop_assert_eq!(written(|line| line.put_short(text.as_bytes())), text);
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! Both ends of a connection, recorded on two hosts: which segment was lost, which neither host can
+//! tell alone. A FIN that is sent again may have been lost, or its acknowledgement may have been; only
+//! the other host knows whether it arrived.
+//!
+//! Connections meet by their endpoints and by time; the clocks of the hosts are compared by the
+//! connections that went well.
+//!
+//! Invariants: memory is bounded, connections without trouble go first; a verdict is no surer than
+//! the clocks and the recordings.
+
+mod clocks;
+mod verdict;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::Serialize;
+use tcptrace_core::Input;
+use tcptrace_core::input::{ResetDirection, SocketKey, Transition};
+use tcptrace_core::tcp::{Endpoint, TcpState};
+use tcptrace_core::units::{MonoNs, SockId};
+
+use super::gather::HostReport;
+use super::units;
+use clocks::Clocks;
+pub(crate) use verdict::Verdict;
+
+/// Connections kept of one host, 300 bytes each.
+const CONNECTIONS: usize = 200_000;
+/// Verdicts that are shown one by one.
+const VERDICTS: usize = 500;
+
+/// A connection as one host saw it. Instants are its own wall clock's, in ns.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Side {
+    pub(super) local: Endpoint,
+    pub(super) peer: Endpoint,
+    pub(super) active: bool,
+    pub(super) first: i128,
+    pub(super) last: i128,
+    pub(super) syn_sent: Option<i128>,
+    pub(super) established: Option<i128>,
+    /// The peer's FIN arrived.
+    pub(super) fin_arrived: Option<i128>,
+    /// Our FIN was sent, first.
+    pub(super) fin_sent: Option<i128>,
+    /// Ours was the first.
+    pub(super) closed_first: bool,
+    pub(super) closed: Option<i128>,
+    /// Closed by its process before the peer's FIN came: the kernel went on with a small object,
+    /// which reports nothing more.
+    pub(super) orphaned: bool,
+    pub(super) syn_repeats: u32,
+    pub(super) fin_repeats: u32,
+    pub(super) first_fin_repeat: Option<i128>,
+    pub(super) data_repeats: u32,
+    /// The socket of the peer's SYN-ACKs, seen by the listener.
+    pub(super) reset_sent: bool,
+    pub(super) reset_received: bool,
+    pub(super) error: Option<u16>,
+}
+
+impl Side {
+    fn troubled(&self) -> bool {
+        self.syn_repeats + self.fin_repeats + self.data_repeats > 0
+            || self.error.is_some()
+            || self.reset_received
+    }
+}
+
+/// What a listener saw of a client that had no socket yet.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Handshake {
+    pub(super) synack_repeats: u32,
+    /// The client had answered: the accept queue was full.
+    pub(super) answered: bool,
+    pub(super) dropped: u32,
+}
+
+/// What one recording tells of its connections.
+#[derive(Debug, Default)]
+pub(crate) struct Ends {
+    sides: BTreeMap<SockId, Side>,
+    order: VecDeque<SockId>,
+    handshakes: BTreeMap<(Endpoint, Endpoint), Handshake>,
+    evicted: u64,
+    /// When the kernel dropped what came for a full accept queue, by its counters.
+    overflows: Vec<(i128, u64)>,
+    last_overflows: BTreeMap<u32, u64>,
+}
+
+impl Ends {
+    /// Takes in a fact; `offset` is the wall clock minus the monotonic one.
+    pub(super) fn input(&mut self, input: &Input, offset: i128) {
+        let wall = |at: MonoNs| i128::from(at.0) + offset;
+        match input {
+            Input::Transition(x) if x.key.sock != SockId(0) => self.transition(x, wall(x.at)),
+            Input::Retransmit(x) => {
+                let at = wall(x.at);
+                let Some(side) = self.side(&x.key, at) else {
+                    return;
+                };
+                side.last = at;
+                if x.syn {
+                    side.syn_repeats += 1;
+                } else if x.fin {
+                    side.fin_repeats += 1;
+                    side.first_fin_repeat.get_or_insert(at);
+                } else {
+                    side.data_repeats += 1;
+                }
+            }
+            Input::SynackRetransmit(x) => {
+                let handshake = self.handshake(&x.key);
+                handshake.synack_repeats += 1;
+                handshake.answered |= x.acked && !x.defer_accept;
+            }
+            Input::QueueDrop(x) => {
+                self.handshake(&x.key).dropped += 1;
+            }
+            Input::Reset(x) => {
+                let at = wall(x.at);
+                if let Some(side) = self.side(&x.key, at) {
+                    match x.direction {
+                        ResetDirection::Sent => side.reset_sent = true,
+                        ResetDirection::Received => side.reset_received = true,
+                    }
+                }
+            }
+            Input::Counters(x) => {
+                let before = self
+                    .last_overflows
+                    .insert(x.netns.0, x.listen_overflows)
+                    .unwrap_or(x.listen_overflows);
+                let more = x.listen_overflows.saturating_sub(before);
+                if more > 0 && self.overflows.len() < CONNECTIONS {
+                    self.overflows.push((wall(x.at), more));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn transition(&mut self, x: &Transition, at: i128) {
+        let Some(side) = self.side(&x.key, at) else {
+            return;
+        };
+        side.last = at;
+        side.error = side.error.or(x.error);
+        match (x.from, x.to) {
+            (TcpState::Close, TcpState::SynSent) => {
+                side.active = true;
+                side.syn_sent = Some(at);
+            }
+            (_, TcpState::Established) => side.established = Some(at),
+            (_, TcpState::CloseWait) => side.fin_arrived = Some(at),
+            (TcpState::Established | TcpState::SynRecv, TcpState::FinWait1) => {
+                side.closed_first = true;
+                side.fin_sent = Some(at);
+            }
+            (TcpState::CloseWait, TcpState::LastAck) => side.fin_sent = Some(at),
+            (TcpState::FinWait1, TcpState::Closing) => side.fin_arrived = Some(at),
+            _ => {}
+        }
+        // FIN with ACK straight from FIN_WAIT1, or the second FIN.
+        if x.to == TcpState::Close {
+            if x.enters_time_wait() {
+                side.fin_arrived.get_or_insert(at);
+            }
+            side.orphaned = x.enters_orphan_fin_wait2();
+            side.closed = Some(at);
+        }
+    }
+
+    fn side(&mut self, key: &SocketKey, at: i128) -> Option<&mut Side> {
+        if key.sock == SockId(0) {
+            return None;
+        }
+        if !self.sides.contains_key(&key.sock) {
+            while self.sides.len() >= CONNECTIONS
+                && let Some(oldest) = self.order.pop_front()
+            {
+                // Once round: what is in trouble stays longer.
+                if self.sides.get(&oldest).is_some_and(Side::troubled)
+                    && self.order.len() > CONNECTIONS / 2
+                {
+                    self.order.push_back(oldest);
+                    if self.sides.values().take(64).all(Side::troubled) {
+                        self.sides.remove(&oldest);
+                        self.evicted += 1;
+                    }
+                    continue;
+                }
+                self.evicted += u64::from(self.sides.remove(&oldest).is_some());
+            }
+            self.order.push_back(key.sock);
+        }
+        let side = self.sides.entry(key.sock).or_insert_with(|| Side {
+            first: at,
+            last: at,
+            ..Side::default()
+        });
+        side.local.learn(key.local);
+        side.peer.learn(key.peer);
+        Some(side)
+    }
+
+    fn handshake(&mut self, key: &SocketKey) -> &mut Handshake {
+        if self.handshakes.len() >= CONNECTIONS
+            && !self.handshakes.contains_key(&(key.local, key.peer))
+        {
+            self.handshakes.pop_first();
+            self.evicted += 1;
+        }
+        self.handshakes.entry((key.local, key.peer)).or_default()
+    }
+}
+
+/// What two recordings tell together.
+#[derive(Debug, Serialize)]
+pub(crate) struct Meeting {
+    /// The hosts' names.
+    pub(crate) hosts: [String; 2],
+    /// Connections that both saw.
+    pub(crate) joined: u64,
+    /// The second host's wall clock minus the first's, and how far it may be off.
+    pub(crate) clocks: Clocks,
+    pub(crate) verdicts: Vec<Verdict>,
+    /// Verdicts that did not fit.
+    pub(crate) left_out: u64,
+    /// Connections that did not fit, of both hosts.
+    pub(crate) evicted: u64,
+}
+
+impl Meeting {
+    /// Joins two recordings; nothing when either was not collected for it.
+    pub(crate) fn of(hosts: &[HostReport]) -> Option<Self> {
+        let [a, b] = hosts else { return None };
+        let (ends_a, ends_b) = (a.ends.as_ref()?, b.ends.as_ref()?);
+        let pairs = join(ends_a, ends_b);
+        let same_boot = !a.host.boot_id.is_empty() && a.host.boot_id == b.host.boot_id;
+        let clocks = Clocks::compare(&pairs, same_boot);
+        let names = if a.host.name == b.host.name {
+            [
+                format!("{} (A)", a.host.name),
+                format!("{} (B)", b.host.name),
+            ]
+        } else {
+            [a.host.name.clone(), b.host.name.clone()]
+        };
+        let sure = a.totals.lost == 0 && b.totals.lost == 0;
+        let mut verdicts = verdict::all(ends_a, ends_b, &pairs, &clocks, &names, sure);
+        let left_out = verdicts.len().saturating_sub(VERDICTS) as u64;
+        verdicts.truncate(VERDICTS);
+        Some(Self {
+            hosts: names,
+            joined: pairs
+                .iter()
+                .filter(|(a, b)| a.is_some() && b.is_some())
+                .count() as u64,
+            clocks,
+            verdicts,
+            left_out,
+            evicted: ends_a.evicted + ends_b.evicted,
+        })
+    }
+
+    /// For the story.
+    pub(super) fn sentences(&self) -> Vec<String> {
+        let [a, b] = &self.hosts;
+        if self.joined == 0 && self.verdicts.is_empty() {
+            return vec![format!(
+                "No connection between {a} and {b} is in both recordings: address translation \
+                 between them hides it, or they did not talk."
+            )];
+        }
+        let mut sentences = vec![format!(
+            "{} seen from both ends, {a} and {b}; {}.",
+            units::many(self.joined, "connection was", "connections were"),
+            self.clocks
+        )];
+        let mut by_segment: BTreeMap<&str, u64> = BTreeMap::new();
+        for verdict in &self.verdicts {
+            *by_segment.entry(verdict.segment).or_default() += 1;
+        }
+        for (segment, count) in by_segment {
+            if let Some(first) = self.verdicts.iter().find(|v| v.segment == segment) {
+                let more = match count {
+                    1 => String::new(),
+                    n => format!(" ({} such connections in all)", n),
+                };
+                sentences.push(format!("{}{more}.", first.sentence));
+            }
+        }
+        sentences
+    }
+
+    /// Every text that may hold a name or an address.
+    pub(super) fn each_text(&mut self, each: &mut impl FnMut(&mut String)) {
+        self.hosts.iter_mut().for_each(&mut *each);
+        for verdict in &mut self.verdicts {
+            each(&mut verdict.connection);
+            each(&mut verdict.from);
+            each(&mut verdict.to);
+            each(&mut verdict.sentence);
+        }
+    }
+}
+
+/// The two sides of a connection, either of which may be missing.
+type Pair<'a> = (Option<&'a Side>, Option<&'a Side>);
+
+/// Time between two lives of one pair of endpoints: a port comes back after TIME_WAIT at the earliest
+/// where the clocks agree; before they are compared this is all there is.
+const APART: i128 = 30_000_000_000;
+
+fn join<'a>(a: &'a Ends, b: &'a Ends) -> Vec<Pair<'a>> {
+    let mut theirs: BTreeMap<(Endpoint, Endpoint), Vec<&Side>> = BTreeMap::new();
+    for side in b.sides.values() {
+        if side.local.port.is_some() && side.peer.port.is_some() {
+            theirs
+                .entry((side.peer, side.local))
+                .or_default()
+                .push(side);
+        }
+    }
+    let mut pairs = Vec::new();
+    for side in a.sides.values() {
+        if side.local.port.is_none() || side.peer.port.is_none() {
+            continue;
+        }
+        let other = theirs.get_mut(&(side.local, side.peer)).and_then(|lives| {
+            let apart = |life: &Side| (life.first - side.last).max(side.first - life.last).max(0);
+            let at = (0..lives.len()).min_by_key(|at| apart(lives[*at]))?;
+            (apart(lives[at]) <= APART).then(|| lives.remove(at))
+        });
+        pairs.push((Some(side), other));
+    }
+    for side in theirs.into_values().flatten() {
+        pairs.push((None, Some(side)));
+    }
+    pairs
+}

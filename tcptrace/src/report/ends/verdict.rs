@@ -1,0 +1,390 @@
+//! Which segment was lost, judged from both ends: one rule for each of the seven segments of a
+//! connection's beginning and end that can be lost.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use tcptrace_core::tcp::Endpoint;
+
+use super::clocks::Clocks;
+use super::{Ends, Handshake, Pair, Side};
+use crate::report::units::instant;
+
+/// What became of one segment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Verdict {
+    /// The connection, the first host's end first.
+    pub(crate) connection: String,
+    /// Which segment: `SYN`, `SYN-ACK`, `final ACK`, `first FIN`, `ACK of the first FIN`,
+    /// `second FIN`, `last ACK`, `second FIN or last ACK`, or `accept queue` when nothing was lost.
+    pub(crate) segment: &'static str,
+    /// Who sent it.
+    pub(crate) from: String,
+    /// Who should have got it.
+    pub(crate) to: String,
+    /// How often the one that waited tried again.
+    pub(crate) repeated: u32,
+    /// When the trouble began, the first host's wall clock, ns.
+    pub(crate) wall_ns: i64,
+    /// `exact`: both ends say so. `likely`: the clocks or a loss of events leave a doubt.
+    pub(crate) confidence: &'static str,
+    /// All of it in words.
+    pub(crate) sentence: String,
+}
+
+/// The pair as seen from one of the two hosts.
+struct View<'a> {
+    ours: &'a Side,
+    theirs: Option<&'a Side>,
+    /// Of the other host's listener, about us.
+    knocked: Option<&'a Handshake>,
+    us: &'a str,
+    them: &'a str,
+    /// The other host's instants on our clock.
+    shift: i128,
+    /// We are the second host.
+    second: bool,
+}
+
+struct Court<'a> {
+    clocks: &'a Clocks,
+    sure: bool,
+    other_overflows: &'a [(i128, u64)],
+}
+
+/// Every verdict, in order of time.
+pub(super) fn all(
+    a: &Ends,
+    b: &Ends,
+    pairs: &[Pair<'_>],
+    clocks: &Clocks,
+    names: &[String; 2],
+    sure: bool,
+) -> Vec<Verdict> {
+    let mut verdicts = Vec::new();
+    let offset = i128::from(clocks.offset_ns);
+    let addresses_a: BTreeSet<_> = a.sides.values().filter_map(|s| s.local.address).collect();
+    let addresses_b: BTreeSet<_> = b.sides.values().filter_map(|s| s.local.address).collect();
+    let listens = |ends: &Ends| -> BTreeSet<_> {
+        ends.handshakes
+            .keys()
+            .filter_map(|(l, _)| l.address)
+            .collect()
+    };
+    let (listens_a, listens_b) = (listens(a), listens(b));
+    for (ours, theirs) in pairs {
+        // Trouble with a third host is not theirs to explain.
+        let known = |side: &Side, own: &BTreeSet<_>, listening: &BTreeSet<_>| {
+            side.peer
+                .address
+                .is_some_and(|x| own.contains(&x) || listening.contains(&x))
+        };
+        if let Some(side) = ours
+            && (theirs.is_some() || known(side, &addresses_b, &listens_b))
+        {
+            let view = View {
+                ours: side,
+                theirs: *theirs,
+                knocked: knock(b, side),
+                us: &names[0],
+                them: &names[1],
+                shift: -offset,
+                second: false,
+            };
+            let court = Court {
+                clocks,
+                sure,
+                other_overflows: &b.overflows,
+            };
+            court.judge(&view, &mut verdicts);
+        }
+        if let Some(side) = theirs
+            && (ours.is_some() || known(side, &addresses_a, &listens_a))
+        {
+            let view = View {
+                ours: side,
+                theirs: *ours,
+                knocked: knock(a, side),
+                us: &names[1],
+                them: &names[0],
+                shift: offset,
+                second: true,
+            };
+            let court = Court {
+                clocks,
+                sure,
+                other_overflows: &a.overflows,
+            };
+            court.judge(&view, &mut verdicts);
+        }
+    }
+    verdicts.sort_by_key(|v| v.wall_ns);
+    verdicts
+}
+
+/// What the other host's listener saw of our handshake. A listener may be bound to any address.
+fn knock<'a>(other: &'a Ends, side: &Side) -> Option<&'a Handshake> {
+    let any = Endpoint {
+        address: None,
+        ..side.peer
+    };
+    let unspecified = |v6: bool| Endpoint {
+        address: Some(if v6 {
+            std::net::Ipv6Addr::UNSPECIFIED.into()
+        } else {
+            std::net::Ipv4Addr::UNSPECIFIED.into()
+        }),
+        ..side.peer
+    };
+    [side.peer, any, unspecified(false), unspecified(true)]
+        .into_iter()
+        .find_map(|listener| other.handshakes.get(&(listener, side.local)))
+}
+
+fn times(count: u32) -> String {
+    match count {
+        1 => "once".to_owned(),
+        n => format!("{n} times"),
+    }
+}
+
+impl Court<'_> {
+    fn judge(&self, view: &View<'_>, verdicts: &mut Vec<Verdict>) {
+        self.handshake(view, verdicts);
+        self.closing(view, verdicts);
+    }
+
+    /// Our connect, or the client that never got through.
+    fn handshake(&self, view: &View<'_>, verdicts: &mut Vec<Verdict>) {
+        let side = view.ours;
+        let (us, them) = (view.us, view.them);
+        if !side.active {
+            return;
+        }
+        let knocked = view.knocked.copied().unwrap_or_default();
+        let began = side.syn_sent.unwrap_or(side.first);
+        if knocked.answered || knocked.dropped > 0 {
+            let after = match knocked.synack_repeats {
+                0 => String::new(),
+                n => format!(", so its SYN-ACK was repeated {}", times(n)),
+            };
+            verdicts.push(self.verdict(
+                view,
+                "accept queue",
+                (us, them),
+                side.syn_repeats.max(knocked.synack_repeats),
+                began,
+                true,
+                format!(
+                    "nothing was lost: {them}'s accept queue was full when {us}'s handshake arrived{after}"
+                ),
+            ));
+        } else if side.syn_repeats > 0 && knocked.synack_repeats > 0 {
+            verdicts.push(self.verdict(
+                view,
+                "SYN-ACK",
+                (them, us),
+                side.syn_repeats,
+                began,
+                true,
+                format!(
+                    "{us}'s SYN reached {them}, whose SYN-ACK was lost on its way back: {us} repeated \
+                     its SYN {}, {them} its SYN-ACK {}",
+                    times(side.syn_repeats),
+                    times(knocked.synack_repeats)
+                ),
+            ));
+        } else if side.syn_repeats > 0 {
+            let full = self.overflowed(view, began, side.established.unwrap_or(side.last));
+            if full > 0 && side.syn_repeats > 0 {
+                verdicts.push(self.verdict(
+                    view,
+                    "accept queue",
+                    (us, them),
+                    side.syn_repeats,
+                    began,
+                    false,
+                    format!(
+                        "{them}'s accept queue was full when {us}'s SYN was repeated ({}): its kernel \
+                         refused {full} in that time",
+                        times(side.syn_repeats)
+                    ),
+                ));
+            } else {
+                let arrived = match view.theirs.and_then(|s| s.established) {
+                    Some(_) => "until one of them arrived",
+                    None => "and none is known to have arrived",
+                };
+                verdicts.push(self.verdict(
+                    view,
+                    "SYN",
+                    (us, them),
+                    side.syn_repeats,
+                    began,
+                    true,
+                    format!(
+                        "{us}'s SYN was lost on its way to {them}: it was repeated {}, {arrived}; \
+                         {them} repeated no SYN-ACK",
+                        times(side.syn_repeats)
+                    ),
+                ));
+            }
+        } else if knocked.synack_repeats > 0 && side.established.is_some() {
+            verdicts.push(self.verdict(
+                view,
+                "final ACK",
+                (us, them),
+                knocked.synack_repeats,
+                began,
+                true,
+                format!(
+                    "{us} took itself for connected, but its final ACK was lost on its way to {them}, \
+                     which repeated its SYN-ACK {}",
+                    times(knocked.synack_repeats)
+                ),
+            ));
+        }
+    }
+
+    /// Our FIN is sent again: did it arrive?
+    fn closing(&self, view: &View<'_>, verdicts: &mut Vec<Verdict>) {
+        let side = view.ours;
+        let (us, them) = (view.us, view.them);
+        let Some(repeat) = side.first_fin_repeat else {
+            return;
+        };
+        let began = side.fin_sent.unwrap_or(repeat);
+        let n = times(side.fin_repeats);
+        let arrived = view
+            .theirs
+            .and_then(|s| s.fin_arrived)
+            .map(|at| at + view.shift);
+        let (which, ack) = if side.closed_first {
+            ("first FIN", "ACK of the first FIN")
+        } else {
+            ("second FIN", "last ACK")
+        };
+        let blur = self.clocks.blur();
+        match arrived {
+            // Before it was repeated: the first copy came through.
+            Some(at) if at < repeat => {
+                let sure = self.clocks.known() && repeat - at > blur;
+                verdicts.push(self.verdict(
+                    view,
+                    ack,
+                    (them, us),
+                    side.fin_repeats,
+                    began,
+                    sure,
+                    format!(
+                        "{us}'s {which} reached {them}, but its acknowledgement was lost on its way \
+                         back: {us} repeated the FIN {n}"
+                    ),
+                ));
+            }
+            Some(at) => {
+                let sure = self.clocks.known() && at - repeat > -blur;
+                let late = (at - began).clamp(0, i64::MAX.into()) as u64;
+                verdicts.push(self.verdict(
+                    view,
+                    which,
+                    (us, them),
+                    side.fin_repeats,
+                    began,
+                    sure,
+                    format!(
+                        "{us}'s {which} was lost on its way to {them}: it was repeated {n} and arrived \
+                         {} after it was first sent",
+                        crate::report::units::span(std::time::Duration::from_nanos(late))
+                    ),
+                ));
+            }
+            None if view.theirs.is_some_and(|s| s.orphaned) => {
+                verdicts.push(self.verdict(
+                    view,
+                    "second FIN or last ACK",
+                    (us, them),
+                    side.fin_repeats,
+                    began,
+                    false,
+                    format!(
+                        "{us}'s {which} was repeated {n}, so it or its acknowledgement was lost: \
+                         {them}'s process had closed already, and its kernel does not tell which"
+                    ),
+                ));
+            }
+            None => {
+                let knows = view.theirs.is_some();
+                let still = if knows {
+                    format!("{them} still takes the connection for open")
+                } else {
+                    format!("{them} has no such connection")
+                };
+                verdicts.push(self.verdict(
+                    view,
+                    which,
+                    (us, them),
+                    side.fin_repeats,
+                    began,
+                    knows,
+                    format!("{us}'s {which} was repeated {n} and never reached {them}: {still}"),
+                ));
+            }
+        }
+    }
+
+    /// What the other host's kernel refused between two of our instants.
+    fn overflowed(&self, view: &View<'_>, from: i128, to: i128) -> u64 {
+        // Its counters are read once a second.
+        const READ: i128 = 1_500_000_000;
+        self.other_overflows
+            .iter()
+            .map(|(at, more)| (at + view.shift, *more))
+            .filter(|(at, _)| *at >= from && *at <= to + READ)
+            .map(|(_, more)| more)
+            .sum()
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "they are the fields of a verdict"
+    )]
+    fn verdict(
+        &self,
+        view: &View<'_>,
+        segment: &'static str,
+        (from, to): (&str, &str),
+        repeated: u32,
+        began: i128,
+        exact: bool,
+        what: String,
+    ) -> Verdict {
+        let side = view.ours;
+        let (one, other) = if view.second {
+            (side.peer, side.local)
+        } else {
+            (side.local, side.peer)
+        };
+        let connection = format!("{one} to {other}");
+        let wall = if view.second {
+            self.clocks.on_first(began)
+        } else {
+            began
+        };
+        let wall_ns = wall.clamp(i64::MIN.into(), i64::MAX.into()) as i64;
+        Verdict {
+            sentence: format!("{connection}, {}: {what}", instant(wall_ns)),
+            connection,
+            segment,
+            from: from.to_owned(),
+            to: to.to_owned(),
+            repeated,
+            wall_ns,
+            confidence: if exact && self.sure {
+                "exact"
+            } else {
+                "likely"
+            },
+        }
+    }
+}
