@@ -2,7 +2,7 @@
 //! captured from a real terminal.
 //!
 //! A picture stands in a document behind `<!-- capture: NAME -->`, in a fence; runs of empty lines
-//! are left out of it.
+//! are left out of it, and paths of the building machine are replaced.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -30,6 +30,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// For what a screen asks for, such as counts of descriptors.
 const SETTLE: Duration = Duration::from_secs(4);
 
+/// Where the pictures say that the programs lie.
+const INSTALLED: &str = "/usr/local/bin";
+
+/// And in which cgroup they run.
+const SERVICE: &str = "/system.slice/shop.service";
+
 /// Pictures: a name, the keys that lead there from the overview, and a word that it shows.
 const PICTURES: [(&str, &[&str], &str); 11] = [
     ("overview", &["1"], "Findings"),
@@ -52,6 +58,17 @@ pub fn run(documents: &[PathBuf]) -> Result<()> {
         "the captures make a network namespace and load programs into the kernel; run them as root"
     );
     let agent = agent_program()?;
+    // Where the programs lie on this machine is nobody's business.
+    let built = agent
+        .parent()
+        .map_or_else(String::new, |directory| directory.display().to_string());
+    let group = std::fs::read_to_string("/proc/self/cgroup")?;
+    let group = group
+        .trim_end()
+        .rsplit_once(':')
+        .map_or("", |(_, path)| path);
+    // The root would match every slash.
+    let group = if group.len() > 1 { group } else { "no group" }.to_owned();
     let netns = Netns::new()?;
     let servers = demo::servers(&netns)?;
     demo::leak(&netns, &servers)?;
@@ -84,7 +101,9 @@ pub fn run(documents: &[PathBuf]) -> Result<()> {
         }
         terminal.await_screen(name, PATIENCE, |screen| screen.contains(shows))?;
         trade(&netns, web.address(), SETTLE)?;
-        pictures.push((name, squeeze(&terminal.screen()?)));
+        let screen = terminal.screen()?;
+        let screen = screen.replace(&built, INSTALLED).replace(&group, SERVICE);
+        pictures.push((name, squeeze(&screen)));
         if name == "help" {
             terminal.press(&["Escape"])?;
         }

@@ -196,7 +196,7 @@ impl Subject for Events {
             (Column::Peer, 21),
             (Column::What, 27),
         ];
-        for (at, column, width) in [(2, Column::Local, 21), (1, Column::Socket, 6)] {
+        for (at, column, width) in [(2, Column::Local, 21), (1, Column::Socket, 7)] {
             if fit::columns(&columns) + width < cells {
                 columns.insert(at, (column, width));
             }

@@ -5,6 +5,8 @@
 //! The order is worked out anew once per tick of the engine, or when the sort or the filter
 //! changes; only the rows on the screen are looked up and formatted.
 
+mod edit;
+
 use crossterm::event::{KeyCode, KeyEvent};
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
@@ -16,13 +18,15 @@ use tcptrace_core::units::MonoNs;
 use super::cursor::{Cursor, Movement};
 use super::export::Exported;
 use super::fit;
-use super::prompt::{Prompt, Typed};
+use super::prompt::Prompt;
 use super::quantity;
 use super::rows::{Rank, Rows, Sort};
 use super::screen::{Key, Scene, Screen, Step};
 use super::sight::Sight;
 use super::theme::Theme;
 use super::words::Query;
+use edit::Editing;
+pub(super) use edit::KEYS as EDIT_KEYS;
 
 /// Keys of every list of this kind.
 pub(super) const KEYS: &[Key] = &[
@@ -38,19 +42,6 @@ pub(super) const KEYS: &[Key] = &[
         "by the next column; S turns the order around",
     ),
     ("c", "", "clear the filter"),
-];
-
-/// Keys while the filter is typed.
-pub(super) const EDIT_KEYS: &[Key] = &[
-    ("Enter", "keep", ""),
-    ("Esc", "drop", ""),
-    ("Ctrl-U", "empty", ""),
-    ("Ctrl-W", "erase a word", ""),
-    (
-        "",
-        "words: state: port: pid: comm: local: remote: or any text",
-        "",
-    ),
 ];
 
 /// How wide a row is made for the clipboard.
@@ -135,15 +126,6 @@ pub(super) struct List<S: Subject> {
     /// The columns that fitted when last drawn, and where the rows were.
     columns: Vec<(S::Column, usize)>,
     body: Rect,
-}
-
-/// The filter line is open.
-struct Editing {
-    prompt: Prompt,
-    /// What Esc goes back to.
-    before: Query,
-    /// Why the words in the prompt cannot be understood; the last good ones stay in force.
-    complaint: Option<String>,
 }
 
 impl<S: Subject> List<S> {
@@ -331,49 +313,6 @@ impl<S: Subject> List<S> {
                 Step::Changed
             }
             None => Step::Unknown,
-        }
-    }
-
-    fn type_key(&mut self, key: KeyEvent) -> Step {
-        let Some(editing) = &mut self.editing else {
-            return Step::Unknown;
-        };
-        match editing.prompt.key(key) {
-            Typed::Changed => self.understand(),
-            Typed::Done if editing.complaint.is_none() => self.editing = None,
-            Typed::Done => {}
-            Typed::Dropped => {
-                self.query = std::mem::take(&mut editing.before);
-                self.editing = None;
-                self.forget_rows();
-            }
-            Typed::Unknown => return Step::Unknown,
-        }
-        Step::Changed
-    }
-
-    /// Takes pasted text into the filter line.
-    pub(super) fn paste(&mut self, text: &str) {
-        if let Some(editing) = &mut self.editing {
-            for c in text.chars() {
-                editing.prompt.insert(c);
-            }
-            self.understand();
-        }
-    }
-
-    /// Applies the words as they are typed, as far as they make sense.
-    fn understand(&mut self) {
-        let Some(editing) = &mut self.editing else {
-            return;
-        };
-        match editing.prompt.text().parse() {
-            Ok(query) => {
-                editing.complaint = None;
-                self.query = query;
-                self.forget_rows();
-            }
-            Err(bad) => editing.complaint = Some(bad.to_string()),
         }
     }
 

@@ -9,6 +9,8 @@
 //! - When the terminal is gone, [`TerminalGuard::event`] and [`TerminalGuard::draw`] say so; the
 //!   program then ends instead of spinning on a dead descriptor.
 
+mod base64;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -158,7 +160,7 @@ impl TerminalGuard {
     /// Puts `text` on the clipboard by OSC 52, with the next frame. It must hold nothing that a
     /// terminal obeys; encoded it could not do harm, but whoever pastes it decodes it.
     pub(crate) fn copy(&mut self, text: &str) -> Result<(), TerminalError> {
-        let encoded = base64(text.as_bytes());
+        let encoded = base64::encode(text.as_bytes());
         write!(self.bytes, "\x1b]52;c;{encoded}\x07").map_err(|_| TerminalError::Gone)
     }
 
@@ -301,26 +303,6 @@ fn queue_restoration(out: &mut impl Write) -> io::Result<()> {
         LeaveAlternateScreen,
         cursor::Show
     )
-}
-
-/// Base64 with padding (RFC 4648), as OSC 52 wants it.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or(0));
-        let number = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for digit in 0..4 {
-            let known = digit <= chunk.len();
-            let index = (number >> (18 - 6 * digit) & 63) as usize;
-            text.push(if known {
-                char::from(DIGITS[index])
-            } else {
-                '='
-            });
-        }
-    }
-    text
 }
 
 /// The bytes of the frame that is being drawn. The backend writes to one clone while the guard

@@ -172,17 +172,3 @@ fn without_a_terminal_the_remedy_is_named() {
     let error = TerminalError::NotATerminal.to_string();
     assert!(error.contains("tcptrace record"), "{error}");
 }
-
-#[test]
-fn the_clipboards_encoding_is_base64() {
-    for (plain, encoded) in [
-        ("", ""),
-        ("f", "Zg=="),
-        ("fo", "Zm8="),
-        ("foo", "Zm9v"),
-        ("foobar", "Zm9vYmFy"),
-        ("\u{ff}\u{fe}", "w7/Dvg=="),
-    ] {
-        assert_eq!(base64(plain.as_bytes()), encoded);
-    }
-}
