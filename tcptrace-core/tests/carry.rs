@@ -16,7 +16,8 @@ fn at(ms: u64) -> MonoNs {
 }
 
 fn key(sock: u64, peer: &str) -> SocketKey {
-    let end = |text: &str| Endpoint::known(text.parse::<SocketAddr>().unwrap());
+    let end =
+        |text: &str| Endpoint::known(text.parse::<SocketAddr>().expect("an address and a port"));
     SocketKey {
         sock: SockId(sock),
         netns: NetnsId(7),
