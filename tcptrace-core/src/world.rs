@@ -132,7 +132,7 @@ pub struct Socket {
     /// When somebody last accepted from it, of a listener.
     pub last_accept: Option<(MonoNs, Pid)>,
     /// What happened to it that is out of the ordinary.
-    pub(crate) special: Tags,
+    pub special: Tags,
 }
 
 impl Socket {
