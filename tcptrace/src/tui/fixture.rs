@@ -16,7 +16,7 @@ use tcptrace_core::request::Request;
 use tcptrace_core::settings::Settings;
 use tcptrace_core::tcp::{Endpoint, Shutdown, TcpState};
 use tcptrace_core::units::{Fd, MonoNs, NetnsId, Pid, SockId, Tid, WallNs};
-use tcptrace_core::world::{Origin, Socket};
+use tcptrace_core::world::{Origin, Socket, Tags};
 
 const NETNS: NetnsId = NetnsId(4_026_531_840);
 
@@ -53,6 +53,7 @@ pub(super) fn connection() -> Socket {
         accept_queue: None,
         syn_depth: None,
         last_accept: None,
+        special: Tags::default(),
     }
 }
 
