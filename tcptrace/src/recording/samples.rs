@@ -542,7 +542,11 @@ pub(super) fn every_line() -> String {
         ..header()
     };
     encoder.header(&header, &mut out);
-    for (input, annotation) in inputs().into_iter().chain(later_inputs()).chain(newer_inputs()) {
+    for (input, annotation) in inputs()
+        .into_iter()
+        .chain(later_inputs())
+        .chain(newer_inputs())
+    {
         encoder.input(&input, &annotation, &mut out);
     }
     for evidence in evidence() {
