@@ -42,6 +42,9 @@ fn moved(ms: u64, sock: u64, from: TcpState, to: TcpState) -> Input {
         file_refs: None,
         unread: Some(1),
         unacked: Some(0),
+        usage: None,
+        listener: None,
+        waiter: None,
     })
 }
 

@@ -306,7 +306,7 @@ mod tests {
                 assert!(list.contains(&format!("`{name}`")), "{name}");
             }
         }
-        let all = explain(Topic::Thresholds).unwrap();
+        let all = explain(Topic::Thresholds);
         for threshold in Settings::default().all() {
             assert!(all.contains(threshold.name), "{}", threshold.name);
         }

@@ -47,7 +47,6 @@ pub(super) fn connection() -> Socket {
         accepted: true,
         closer: None,
         ends: tcptrace_core::world::Ends::default(),
-        special: tcptrace_core::world::Tags::default(),
         retransmits: 0,
         unread: None,
         accept_queue: None,
