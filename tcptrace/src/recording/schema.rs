@@ -95,7 +95,11 @@ fn task() -> Value {
 }
 
 fn holder() -> Value {
-    object(vec![must("pid", count()), must("fd", count())])
+    object(vec![
+        must("pid", count()),
+        must("fd", count()),
+        may("cloexec", flag()),
+    ])
 }
 
 fn level() -> Value {

@@ -1,6 +1,7 @@
 //! Lines about sockets: what the kernel reported, and what a look saw.
 
 use serde_json::Value;
+use tcptrace_core::world::Tag;
 
 use super::{
     about_socket, count, flag, holder, level, list, may, must, named, nanoseconds, object,
@@ -30,6 +31,27 @@ pub(super) fn records() -> Vec<(&'static str, Value)> {
                     may("file_refs", count()),
                     may("unread", count()),
                     may("unacked", count()),
+                    may("tags", tags()),
+                    may(
+                        "closer",
+                        object(vec![
+                            must("by", text()),
+                            may("pid", count()),
+                            may("call", text()),
+                            may("signal", count()),
+                        ]),
+                    ),
+                    may(
+                        "usage",
+                        object(vec![
+                            must("idle_ns", nanoseconds("since data last went either way")),
+                            must("segments_in", count()),
+                            must("segments_out", count()),
+                        ]),
+                    ),
+                    may("listener", named("sock")),
+                    may("waiter", open_words(&["nobody", "epoll", "other"])),
+                    may("waiter_pid", count()),
                 ],
             ),
         ),
@@ -56,6 +78,8 @@ pub(super) fn records() -> Vec<(&'static str, Value)> {
                     must("backoff", count()),
                     may("rto_ns", nanoseconds("the timeout that fired")),
                     must("dead", flag()),
+                    may("user_timeout_ns", nanoseconds("TCP_USER_TIMEOUT")),
+                    may("syn_retries", count()),
                 ],
             ),
         ),
@@ -67,6 +91,8 @@ pub(super) fn records() -> Vec<(&'static str, Value)> {
                     must("attempt", count()),
                     must("acked", flag()),
                     must("defer_accept", flag()),
+                    may("retries", count()),
+                    may("timeouts", count()),
                 ],
             ),
         ),
@@ -79,6 +105,7 @@ pub(super) fn records() -> Vec<(&'static str, Value)> {
                     may("state", state()),
                     may("reason", text()),
                     may("task", task()),
+                    may("tags", tags()),
                 ],
             ),
         ),
@@ -102,6 +129,28 @@ pub(super) fn records() -> Vec<(&'static str, Value)> {
     records.push(("footer", super::host::footer()));
     records.push(("finding", super::host::finding()));
     records
+}
+
+/// What was out of the ordinary about a connection.
+fn tags() -> Value {
+    let names = Tag::ALL.map(Tag::name);
+    list(open_words(&names))
+}
+
+/// What the sending side waits for.
+fn sending() -> Value {
+    object(vec![
+        must("window", count()),
+        must("unsent", count()),
+        must("retransmits", count()),
+        must("backoff", count()),
+        must("probes_out", count()),
+        may("user_timeout_ns", nanoseconds("TCP_USER_TIMEOUT")),
+        must("keepalive", flag()),
+        may("keepalive_time_ns", nanoseconds("TCP_KEEPIDLE")),
+        may("keepalive_interval_ns", nanoseconds("TCP_KEEPINTVL")),
+        may("keepalive_probes", count()),
+    ])
 }
 
 pub(super) fn looks() -> Vec<(&'static str, Value)> {
@@ -183,6 +232,7 @@ pub(super) fn looks() -> Vec<(&'static str, Value)> {
                     ),
                     may("listener", named("sock")),
                     may("threads", list(named("thread"))),
+                    may("sending", sending()),
                 ],
             ),
         ),
