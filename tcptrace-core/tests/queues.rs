@@ -68,6 +68,18 @@ fn drops_seen_one_by_one_are_not_counted_twice() {
     assert_eq!(drops(&played.news[0]), (2, 2));
 }
 
+/// The kernel counts a drop before the probe of the function's return tells of it, and the counters
+/// may be read in between.
+#[test]
+fn a_drop_told_just_after_the_counters_is_not_counted_twice() {
+    let played = listening(
+        "2s counters overflows=1; 2.001s drop l accept queue=5/4; \
+         2.01s sample l queue=5/4 drops=1 unwatched; 3s counters; 4s tick",
+        &["3.101s f1 open accept_queue_overflow/not_accepting warning exact web#7 port 80 x1"],
+    );
+    assert_eq!(drops(&played.news[0]), (1, 1));
+}
+
 #[test]
 fn a_client_that_had_answered_proves_a_full_queue() {
     listening(
