@@ -202,6 +202,8 @@ layout! {
     pt_regs_ret: Fact "" "struct pt_regs" KPROBE;
     /// 1 when programs may read any kernel memory: not under lockdown for confidentiality.
     may_probe: Fact "" "bpf_probe_read_kernel" Mandatory;
+    /// 1 when the kernel has `bpf_sock_from_file` (Linux 5.11 on).
+    has_sock_from_file: Fact "" "bpf_sock_from_file" Mandatory;
     sys_exit_ret: Offset "syscall_trace_exit" "ret" ACCEPT;
 }
 

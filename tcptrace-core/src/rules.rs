@@ -48,7 +48,7 @@ use closing::Closing;
 use drops::Drops;
 use fin_retransmit::{Ending, FinRetransmit, Seen};
 use fin_wait2_stuck::HalfFact;
-use timers::{Timers, Wishes};
+pub(crate) use timers::{Timers, Wishes};
 use unanswered::Unanswered;
 
 /// Records of two CPUs reach the ring out of order by microseconds, a tick is late by 50 ms; a

@@ -27,9 +27,9 @@ fn the_third_attempt_is_worth_knowing() {
     assert_eq!(evidence.attempt, 3);
     assert_eq!(evidence.patience.limit, Some(("tcp_orphan_retries", 8)));
     assert!(evidence.orphan);
-    insta::assert_snapshot!(played.news[0].summary(MonoNs(3_000_000_000)), @"the peer does not acknowledge our FIN on 1 connection on port 80 of web (pid 7): up to 3 attempts in FIN_WAIT1, the next after 3 s; 1 still waiting; lost: our FIN, or the peer's ACK of it: this host cannot tell which");
+    insta::assert_snapshot!(played.news[0].summary(MonoNs(3_000_000_000)), @"the peer does not acknowledge our FIN on 1 connection on port 80 of web (pid 7): up to 3 attempts in FIN_WAIT1, the next after 3 s; 1 still waiting; lost: our FIN, or its ACK");
     insta::assert_snapshot!(played.news[0].advice(), @"see whether the peer is alive and a firewall or load balancer drops what belongs to connections it has forgotten; the kernel gives up 102 s after the first, by net.ipv4.tcp_orphan_retries (8), no descriptor is held, only kernel memory");
-    insta::assert_snapshot!(serde_json::to_string(&played.news[0].evidence).unwrap(), @r#"{"state":"FIN_WAIT1","attempt":3,"backoff":2,"next_timeout_ns":3200000000,"limit":{"sysctl":"tcp_orphan_retries","value":8},"gives_up_after_ns":102200000000,"orphan":true,"outcomes":{"waiting":1,"acknowledged":0,"reset":0,"timed_out":0},"data_retransmits":0,"lost":"our FIN, or the peer's ACK of it: this host cannot tell which"}"#);
+    insta::assert_snapshot!(serde_json::to_string(&played.news[0].evidence).unwrap(), @r#"{"state":"FIN_WAIT1","attempt":3,"backoff":2,"next_timeout_ns":3200000000,"limit":{"sysctl":"tcp_orphan_retries","value":8},"gives_up_after_ns":102200000000,"orphan":true,"outcomes":{"waiting":1,"acknowledged":0,"reset":0,"timed_out":0},"data_retransmits":0,"lost":"our FIN, or its ACK"}"#);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A child enters the accept queue: `inet_csk_complete_hashdance`, `(listener, child, …)`, and
 //! `inet_csk_reqsk_queue_add`, `(listener, request, child)`, the same on every kernel since 5.10. The
-//! former calls the latter, which compilers inline there (seen on 7.2); the latter alone is called for
+//! former calls the latter, which compilers inline there (seen on 6.1, 6.12 and 7.2); the latter alone is called for
 //! a child born of a cookie or by TCP Fast Open. So both are hooked, and may tell the same twice.
 //!
 //! There is no pointer from a child to its listener, so this is where the two are seen together.

@@ -89,30 +89,25 @@ unsafe fn sending(peek: *mut Peek, sk: *const u8) {
     let byte = |offset| Probe::get::<u8>(sk, offset);
     // SAFETY: the caller's promise.
     unsafe {
-        if has!(tcp_snd_wnd) && has!(tcp_snd_nxt) && has!(icsk_probes_out) && has!(tcp_keepalive_time)
-        {
-            (*peek).window = word(at!(tcp_snd_wnd));
-            (*peek).unsent = word(at!(tcp_write_seq)).wrapping_sub(word(at!(tcp_snd_nxt)));
-            (*peek).keepalive_time_jiffies = word(at!(tcp_keepalive_time));
-            (*peek).keepalive_intvl_jiffies = word(at!(tcp_keepalive_intvl));
-            (*peek).keepalive_probes = u16::from(byte(at!(tcp_keepalive_probes)));
-            (*peek).keepalive = u16::from(byte(at!(skc_flags)) >> KEEPOPEN & 1);
-            (*peek).retransmits = byte(at!(icsk_retransmits));
-            (*peek).backoff = byte(at!(icsk_backoff));
-            (*peek).probes_out = byte(at!(icsk_probes_out));
-            (*peek).sending = 1;
-        } else {
-            (*peek).window = 0;
-            (*peek).unsent = 0;
-            (*peek).keepalive_time_jiffies = 0;
-            (*peek).keepalive_intvl_jiffies = 0;
-            (*peek).keepalive_probes = 0;
-            (*peek).keepalive = 0;
-            (*peek).retransmits = 0;
-            (*peek).backoff = 0;
-            (*peek).probes_out = 0;
-            (*peek).sending = 0;
-        }
+        // Where a field is missing what is read means nothing, and `sending` says so: zeroing the
+        // fields instead would become a call of `memset`.
+        (*peek).window = word(at!(tcp_snd_wnd));
+        (*peek).unsent = word(at!(tcp_write_seq)).wrapping_sub(word(at!(tcp_snd_nxt)));
+        (*peek).keepalive_time_jiffies = word(at!(tcp_keepalive_time));
+        (*peek).keepalive_intvl_jiffies = word(at!(tcp_keepalive_intvl));
+        (*peek).keepalive_probes = u16::from(byte(at!(tcp_keepalive_probes)));
+        (*peek).keepalive = u16::from(byte(at!(skc_flags)) >> KEEPOPEN & 1);
+        (*peek).retransmits = byte(at!(icsk_retransmits));
+        (*peek).backoff = byte(at!(icsk_backoff));
+        (*peek).probes_out = byte(at!(icsk_probes_out));
+        (*peek).sending = u8::from(
+            has!(tcp_snd_wnd)
+                && has!(tcp_snd_nxt)
+                && has!(icsk_probes_out)
+                && has!(tcp_keepalive_time)
+                && has!(tcp_keepalive_intvl)
+                && has!(tcp_keepalive_probes),
+        );
         (*peek).user_timeout_ms = if has!(icsk_user_timeout) {
             word(at!(icsk_user_timeout))
         } else {

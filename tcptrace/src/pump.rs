@@ -192,7 +192,7 @@ impl Pump {
     pub(crate) fn start(&mut self) -> Result<(), Failure> {
         self.kernel.snapshot(&mut self.batch)?;
         self.feed();
-        self.kernel.poll(&mut self.batch);
+        self.kernel.first_look(&mut self.batch);
         self.last_poll = self.kernel.now();
         self.feed();
         self.turn()

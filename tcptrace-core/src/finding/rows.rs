@@ -223,6 +223,6 @@ fn fin_retransmit(e: &FinRetransmitEvidence) -> Rows {
     rows.push(("reset", e.outcomes.reset.to_string()));
     rows.push(("timed out", e.outcomes.timed_out.to_string()));
     rows.push(("data repeated", e.data_retransmits.to_string()));
-    rows.push(("lost", e.lost.to_owned()));
+    rows.push(("lost", unanswered::lost(e.lost)));
     rows
 }

@@ -54,11 +54,8 @@ pub(crate) fn evidence(group: &Cohort, bench: &Bench<'_>) -> Evidence {
         state,
         repeated: group.repeated(bench),
         lost: match state {
-            Some(TcpState::SynRecv) => {
-                "our SYN-ACK of a simultaneous open, or the peer's ACK of it: this host cannot \
-                 tell which"
-            }
-            _ => "our SYN, or the peer's SYN-ACK: this host cannot tell which",
+            Some(TcpState::SynRecv) => "our SYN-ACK, or its ACK",
+            _ => "our SYN, or its SYN-ACK",
         },
     })
 }

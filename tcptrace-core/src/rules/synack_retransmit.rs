@@ -85,20 +85,13 @@ pub(crate) fn evidence(group: &Cohort, cause: Option<Cause>, bench: &Bench<'_>) 
         depth: queue.map(|queue| queue.depth),
         queue_limit: queue.map(|queue| queue.limit),
         lost: match (cause, repeated_syns) {
-            (Some(Cause::AcceptQueueFull), _) => {
-                "nothing: the client's final ACK arrived, and was dropped at the full queue"
-            }
-            (Some(Cause::DeferAccept), _) => {
-                "nothing: the client's final ACK arrived, and its data is waited for"
-            }
-            (_, Some(1..)) => {
-                "our SYN-ACK: the client repeats its SYN, so the answers do not reach it"
-            }
+            (Some(Cause::AcceptQueueFull), _) => "nothing: the final ACK met the full queue",
+            (Some(Cause::DeferAccept), _) => "nothing: the client's data is waited for",
+            (_, Some(1..)) => "our SYN-ACK: the client repeats its SYN",
             (_, Some(0)) if attempt >= 2 => {
-                "the client's final ACK, or the client itself: it does not repeat its SYN, so it \
-                 takes itself for established, has gone, or never was"
+                "the final ACK, or the client: it does not repeat its SYN"
             }
-            _ => "our SYN-ACK, or the client's final ACK: this host cannot tell which yet",
+            _ => "our SYN-ACK, or the final ACK",
         },
     })
 }

@@ -229,7 +229,8 @@ impl World {
         if x.has_socket {
             slot.socket.accepted = true;
         }
-        match modelled {
+        // A straggler about a socket that ended must not bring it back.
+        match modelled.filter(|_| slot.life != Life::Ended) {
             None => slot.enter(&mut self.totals, x.to, x.at),
             Some((state, expiry)) => {
                 let orphan_fin_wait2 = state == TcpState::FinWait2;

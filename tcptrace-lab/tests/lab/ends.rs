@@ -11,7 +11,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::Value;
 use tcptrace_lab::agent::{Agent, agent_program};
+use tcptrace_lab::client::connect;
 use tcptrace_lab::netns::{Netns, TwoHosts};
+use tcptrace_lab::patient::Patient;
 use tcptrace_lab::wait_for;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -225,6 +227,28 @@ fn a_lost_second_fin_is_named() -> Result<()> {
 #[test]
 fn a_lost_last_ack_is_named() -> Result<()> {
     close(At::Server, PURE_ACK, true, "last ACK", "(A)", "(B)")
+}
+
+/// The client alone sees the same as of a lost SYN.
+#[test]
+fn a_full_accept_queue_is_told_from_a_lost_syn() -> Result<()> {
+    let link = Link::new()?;
+    let patient = Patient::start(
+        &link.hosts.server,
+        &format!("never-accepted --backlog 1 {}", link.hosts.listen_option()),
+    )?;
+    let server = link.hosts.server_at(patient.port());
+    // A queue with a limit of 1 holds two.
+    let waiting = connect(&link.hosts.client, server, 2)?;
+    let refused = link.connect(server)?;
+    link.repeated(&link.client, "retransmit", Some("SYN_SENT"))?;
+    // The kernel's counters are read once a second.
+    thread::sleep(Duration::from_millis(2500));
+    named(&link.verdicts()?, "accept queue", "(A)", "(B)");
+    drop((waiting, patient));
+    // It gives up by itself; nobody waits for it.
+    drop(refused);
+    Ok(())
 }
 
 /// The counter-scenario: nothing is lost, nothing is said to be.

@@ -203,7 +203,14 @@ fn a_kill_at_any_moment_costs_at_most_the_last_second() -> Result<()> {
     let end = AtomicBool::new(false);
     let stall = Stall(AtomicU64::new(0));
     thread::scope(|scope| {
-        scope.spawn(|| while !end.load(Ordering::Relaxed) && listener.accept().is_ok() {});
+        scope.spawn(|| {
+            for accepted in listener.incoming() {
+                drop(accepted);
+                if end.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
+        });
         scope.spawn(|| {
             netns.inside(|| {
                 while !end.load(Ordering::Relaxed) {

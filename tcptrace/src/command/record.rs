@@ -178,6 +178,12 @@ impl Progress {
         ));
         self.say(&format!("  losses    {}", losses(&finished.engine)));
         self.say(&format!("  findings  {} open", finished.findings.len()));
+        let crowded = finished.engine.crowded_out();
+        if crowded > 0 {
+            self.say(&format!(
+                "    and {crowded} times another found no room beside so many"
+            ));
+        }
         for finding in &finished.findings {
             self.say(&format!(
                 "    {:8}  {}",

@@ -115,6 +115,7 @@ fn fact(btf: &Btf, name: &str) -> Option<u16> {
             btf.arguments("bpf_get_current_task_btf").is_some(),
         )),
         "may_probe" => Some(u16::from(!locked_down())),
+        "has_sock_from_file" => Some(u16::from(btf.arguments("bpf_sock_from_file").is_some())),
         "accept_args" => u16::try_from(btf.arguments("inet_csk_accept")?).ok(),
         "synack_cookie" => btf
             .enumerators("tcp_synack_type")

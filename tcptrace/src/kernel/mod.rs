@@ -227,6 +227,19 @@ impl Kernel {
     /// The regular look, about once a second: counters and sysctls of every namespace, the queues of
     /// every listener, what was lost, and the next part of a snapshot of the hash tables.
     pub(crate) fn poll(&mut self, sink: &mut Vec<Input>) {
+        self.look(sink);
+        self.read_tables(sink);
+        self.tell_losses(sink);
+    }
+
+    /// The regular look without the hash tables, of which nobody who starts wants to wait: every
+    /// socket that a process holds is in the snapshot of the descriptors.
+    pub(crate) fn first_look(&mut self, sink: &mut Vec<Input>) {
+        self.look(sink);
+        self.tell_losses(sink);
+    }
+
+    fn look(&mut self, sink: &mut Vec<Input>) {
         let now = clock::now();
         let before = sink.len();
         self.edge.namespaces.poll(now, sink);
@@ -239,7 +252,9 @@ impl Kernel {
             })
             .collect();
         self.sample_listeners(&moved, sink);
-        self.read_tables(sink);
+    }
+
+    fn tell_losses(&mut self, sink: &mut Vec<Input>) {
         let losses = self.probes.losses();
         let identities = &self.edge.identities;
         let (evicted, unreported) = (identities.evicted(), identities.unreported());

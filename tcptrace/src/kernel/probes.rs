@@ -134,7 +134,10 @@ impl Probes {
             self.note(&hook, state);
         }
         for hook in &DESCRIPTORS {
-            if self.descriptors.is_none() && self.try_hook(btf, hook, None).unwrap_or(false) {
+            let plain = hook.program == DESCRIPTORS[0].program;
+            let lacks = (plain && layout.entry("has_sock_from_file") == Some(0))
+                .then_some("bpf_sock_from_file; it is read by probe instead");
+            if self.descriptors.is_none() && self.try_hook(btf, hook, lacks).unwrap_or(false) {
                 self.descriptors = Some(hook.program);
             }
         }

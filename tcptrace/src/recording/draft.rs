@@ -20,6 +20,18 @@ const PAIRS: [[u8; 2]; 100] = {
     pairs
 };
 
+/// The parts of an IPv4 address in decimal, leading zeroes included.
+const OCTETS: [[u8; 3]; 256] = {
+    let mut octets = [[0; 3]; 256];
+    let mut number = 0;
+    while number < 256 {
+        let [tens, ones] = PAIRS[number % 100];
+        octets[number] = [b'0' + (number / 100) as u8, tens, ones];
+        number += 1;
+    }
+    octets
+};
+
 /// A line under construction.
 #[derive(Clone, Debug)]
 pub(super) struct Draft {
@@ -110,14 +122,46 @@ impl Draft {
         self.digits(value);
     }
 
+    /// Four at a time from the end, in a place of their own: how many there are is known only then.
     #[inline]
     fn digits(&mut self, value: u64) {
         if value < 10 {
             self.byte(b'0' + value as u8);
             return;
         }
-        let room = self.take(value.ilog10() as usize + 1);
-        digits(room, value);
+        let mut room = [0; 20];
+        let mut at = room.len();
+        let mut put = |rest: u64| {
+            at -= 2;
+            room[at..at + 2].copy_from_slice(&PAIRS[(rest % 100) as usize]);
+        };
+        let mut rest = value;
+        while rest >= 10_000 {
+            let low = rest % 10_000;
+            rest /= 10_000;
+            put(low);
+            put(low / 100);
+        }
+        if rest >= 100 {
+            put(rest);
+            rest /= 100;
+        }
+        put(rest);
+        if rest < 10 {
+            at += 1;
+        }
+        self.put_short(&room[at..]);
+    }
+
+    /// A part of an IPv4 address.
+    #[inline(always)]
+    pub(super) fn octet(&mut self, octet: u8) {
+        let [hundreds, rest @ ..] = OCTETS[usize::from(octet)];
+        match octet {
+            0..10 => self.byte(rest[1]),
+            10..100 => self.put(&rest),
+            100.. => self.put(&[hundreds, rest[0], rest[1]]),
+        }
     }
 }
 
@@ -199,7 +243,7 @@ mod tests {
                 line.byte(b' ');
                 line.number(b >> shift);
                 line.byte(b' ');
-                line.number(c);
+                line.octet(c);
             });
             prop_assert_eq!(text, format!("{} {} {c}", a >> shift, b >> shift));
         }

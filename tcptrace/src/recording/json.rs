@@ -129,10 +129,10 @@ impl<'a> Object<'a> {
         match address {
             IpAddr::V4(v4) => {
                 let [a, b, c, d] = v4.octets();
-                self.out.number(a);
+                self.out.octet(a);
                 for octet in [b, c, d] {
                     self.out.byte(b'.');
-                    self.out.number(octet);
+                    self.out.octet(octet);
                 }
             }
             IpAddr::V6(v6) => {

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tcptrace_core::engine::Annotation;
+use tcptrace_core::engine::{Annotation, Engine, Outcome};
 use tcptrace_core::finding::*;
 use tcptrace_core::input::*;
+use tcptrace_core::settings::Settings;
 use tcptrace_core::tcp::{Endpoint, Shutdown, TcpState};
 use tcptrace_core::units::{Fd, MonoNs, NetnsId, Pid, Port, SockId, Tid, WallNs};
 use tcptrace_core::world::{CloseCall, Closer, Origin};
@@ -303,7 +304,7 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
                     state: 'T',
                     wait_channel: Some("do_signal_stop".into()),
                 }],
-                sending: Some(sending()),
+                sending: None,
             }),
             owned(Provenance::Accept),
         ),
@@ -354,8 +355,8 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
                 backoff: 1,
                 rto: Some(Duration::from_millis(200)),
                 dead: true,
-                user_timeout: Some(Duration::from_secs(30)),
-                syn_retries: Some(3),
+                user_timeout: None,
+                syn_retries: None,
             }),
             owned(Provenance::Accept),
         ),
@@ -369,8 +370,8 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
                 attempt: 1,
                 acked: true,
                 defer_accept: false,
-                timeouts: Some(0),
-                retries: Some(2),
+                timeouts: None,
+                retries: None,
             }),
             owned(Provenance::Listen),
         ),
@@ -541,7 +542,11 @@ pub(super) fn every_line() -> String {
         ..header()
     };
     encoder.header(&header, &mut out);
-    for (input, annotation) in inputs().into_iter().chain(later_inputs()) {
+    for (input, annotation) in inputs()
+        .into_iter()
+        .chain(later_inputs())
+        .chain(newer_inputs())
+    {
         encoder.input(&input, &annotation, &mut out);
     }
     for evidence in evidence() {
@@ -808,6 +813,45 @@ fn sending() -> Sending {
         keepalive_interval: Some(Duration::from_secs(10)),
         keepalive_probes: Some(5),
     }
+}
+
+/// The facts of [`inputs`] with every field that came after the fixture was written.
+fn newer_inputs() -> Vec<(Input, Annotation)> {
+    let mut tags = Engine::new(Settings::default());
+    let mut outcome = Outcome::default();
+    let mut newer = inputs();
+    for (input, _) in &mut newer {
+        match input {
+            Input::Netns(x) => {
+                x.tcp_syn_linear_timeouts = Some(4);
+                x.tcp_keepalive_time = Some(7200);
+                x.tcp_keepalive_intvl = Some(75);
+                x.tcp_keepalive_probes = Some(9);
+            }
+            Input::Inspection(x) => x.sending = Some(sending()),
+            Input::Retransmit(x) => {
+                x.user_timeout = Some(Duration::from_secs(30));
+                x.syn_retries = Some(3);
+            }
+            Input::SynackRetransmit(x) => {
+                x.timeouts = Some(0);
+                x.retries = Some(2);
+            }
+            Input::Transition(x) => {
+                // Both ends closed at once: the annotation says so.
+                (x.from, x.to) = (TcpState::FinWait1, TcpState::Closing);
+            }
+            _ => {}
+        }
+    }
+    newer
+        .into_iter()
+        .map(|(input, annotation)| {
+            tags.apply(&input, &mut outcome);
+            let tags = outcome.annotation.tags;
+            (input, Annotation { tags, ..annotation })
+        })
+        .collect()
 }
 
 /// Every key of every line, at any depth.

@@ -89,7 +89,10 @@ fn findings(report: &HostReport, story: &mut Vec<String>) {
         ));
     }
     if all > TOLD {
-        story.push(format!("{} more are listed below.", all - TOLD));
+        story.push(match all - TOLD {
+            1 => "One more is listed below.".to_owned(),
+            n => format!("{n} more are listed below."),
+        });
     }
 }
 

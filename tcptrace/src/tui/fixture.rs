@@ -16,7 +16,7 @@ use tcptrace_core::request::Request;
 use tcptrace_core::settings::Settings;
 use tcptrace_core::tcp::{Endpoint, Shutdown, TcpState};
 use tcptrace_core::units::{Fd, MonoNs, NetnsId, Pid, SockId, Tid, WallNs};
-use tcptrace_core::world::{Origin, Socket};
+use tcptrace_core::world::{Origin, Socket, Tags};
 
 const NETNS: NetnsId = NetnsId(4_026_531_840);
 
@@ -47,12 +47,12 @@ pub(super) fn connection() -> Socket {
         accepted: true,
         closer: None,
         ends: tcptrace_core::world::Ends::default(),
-        special: tcptrace_core::world::Tags::default(),
         retransmits: 0,
         unread: None,
         accept_queue: None,
         syn_depth: None,
         last_accept: None,
+        special: Tags::default(),
     }
 }
 

@@ -35,11 +35,20 @@ fn repeated(rows: &mut Rows, e: &Repeated) {
     maybe(rows, "inferred", e.inference, str::to_owned);
 }
 
+/// Two possibilities look the same to the sender, as ACKs are never repeated.
+pub(super) fn lost(what: &str) -> String {
+    if what.contains(", or ") {
+        format!("{what} (this host cannot tell which)")
+    } else {
+        what.to_owned()
+    }
+}
+
 pub(super) fn syn_retransmit(e: &SynRetransmitEvidence) -> Rows {
     let mut rows = Vec::new();
     maybe(&mut rows, "state", e.state, |state| state.to_string());
     repeated(&mut rows, &e.repeated);
-    rows.push(("lost", e.lost.to_owned()));
+    rows.push(("lost", lost(e.lost)));
     rows
 }
 
@@ -56,7 +65,7 @@ pub(super) fn synack_retransmit(e: &SynackRetransmitEvidence) -> Rows {
     maybe(&mut rows, "accept queue", queue, |(depth, limit)| {
         format!("{depth}, limit {limit}")
     });
-    rows.push(("lost", e.lost.to_owned()));
+    rows.push(("lost", lost(e.lost)));
     rows
 }
 

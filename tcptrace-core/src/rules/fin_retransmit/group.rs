@@ -54,13 +54,8 @@ pub(super) fn evidence(group: &Group, bench: &Bench<'_>) -> FinRetransmitEvidenc
 /// lost one looks like the loss of what it acknowledges.
 fn lost(state: TcpState) -> &'static str {
     match state {
-        TcpState::FinWait1 => "our FIN, or the peer's ACK of it: this host cannot tell which",
-        TcpState::Closing => {
-            "our FIN, or the peer's ACK of it; the peer's own FIN, which crossed ours, arrived"
-        }
-        _ => {
-            "our FIN, which is the second of the close, or the peer's last ACK: this host cannot \
-              tell which"
-        }
+        TcpState::FinWait1 => "our FIN, or its ACK",
+        TcpState::Closing => "our FIN, or its ACK; the peer's FIN, which crossed it, arrived",
+        _ => "our FIN, or the peer's last ACK",
     }
 }

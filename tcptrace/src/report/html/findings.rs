@@ -94,9 +94,9 @@ fn one(report: &HostReport, finding: &Finding, host: usize, open: bool, page: &m
         .text(&finding.advice)
         .raw(".</p>\n");
     if let Some(root) = &finding.caused_by {
-        let _ = write!(
+        let _ = writeln!(
             page.0,
-            "<p class=\"root\">Brought about by <a href=\"#h{host}-{root}\">{root}</a>.</p>\n",
+            "<p class=\"root\">Brought about by <a href=\"#h{host}-{root}\">{root}</a>.</p>",
             root = escape(root)
         );
     }
@@ -129,7 +129,7 @@ fn evidence(finding: &Finding, page: &mut Page) {
 fn history(report: &HostReport, finding: &Finding, page: &mut Page) {
     page.raw("<div><h4>History</h4>\n<table class=\"rows\"><thead><tr><th scope=\"col\">UTC</th><th scope=\"col\">status</th><th scope=\"col\">severity</th><th scope=\"col\">count</th></tr></thead><tbody>\n");
     page.raw("<tr><td>")
-        .text(&instant(finding.since_wall_ns))
+        .text(&since(report, finding.since_wall_ns))
         .raw("</td><td colspan=\"3\">the oldest went wrong, or before that</td></tr>\n");
     // The first, and the last ones: what lies between is more of the same.
     const SHOWN: usize = 8;
@@ -149,6 +149,15 @@ fn history(report: &HostReport, finding: &Finding, page: &mut Page) {
             .raw("</tr>\n");
     }
     page.raw("</tbody></table></div>\n");
+}
+
+/// The day stands above; it is told again only when it is another one.
+fn since(report: &HostReport, wall_ns: i64) -> String {
+    let (full, begin) = (instant(wall_ns), instant(report.begin_wall_ns));
+    match (full.split_once(' '), begin.split_once(' ')) {
+        (Some((day, time)), Some((first, _))) if day == first => time.to_owned(),
+        _ => full,
+    }
 }
 
 fn samples(finding: &Finding, page: &mut Page) {
