@@ -63,12 +63,13 @@ pub fn run(documents: &[PathBuf]) -> Result<()> {
         .parent()
         .map_or_else(String::new, |directory| directory.display().to_string());
     let group = std::fs::read_to_string("/proc/self/cgroup")?;
-    let group = group
-        .trim_end()
-        .rsplit_once(':')
-        .map_or("", |(_, path)| path);
-    // The root would match every slash.
-    let group = if group.len() > 1 { group } else { "no group" }.to_owned();
+    let paths = group.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    // Of the root's path nothing has to be hidden, and it would match every slash.
+    let paths = paths.filter(|path| path.len() > 1);
+    let group = paths
+        .max_by_key(|path| path.len())
+        .unwrap_or("no group")
+        .to_owned();
     let netns = Netns::new()?;
     let servers = demo::servers(&netns)?;
     demo::leak(&netns, &servers)?;

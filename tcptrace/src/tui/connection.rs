@@ -5,7 +5,7 @@ use ratatui::text::{Line, Span};
 use tcptrace_core::Finding;
 use tcptrace_core::tcp::TcpState;
 use tcptrace_core::units::{Pid, SockId};
-use tcptrace_core::world::Socket;
+use tcptrace_core::world::{Closer, Socket};
 
 use super::document::Document;
 use super::escape::escape;
@@ -156,9 +156,18 @@ fn facts(socket: &Socket, scene: Scene<'_>) -> Vec<(&'static str, String)> {
             quantity::counted(socket.retransmits.into(), "segment"),
         ));
     }
-    if let Some((by, how)) = socket.closer {
+    if let Some(closer) = socket.closed_by() {
+        facts.push(("closed first by", names::closer(closer, sight, theme)));
+    }
+    // Our own close came second, and is worth a line of its own.
+    if let Some((by, how)) = socket.closer
+        && !matches!(socket.closed_by(), Some(Closer::Process { .. }))
+    {
         let who = names::pid(by, sight, theme);
         facts.push(("closed by", format!("{who}, by {}", names::close_call(how))));
+    }
+    if let Some(closer) = socket.ended_by() {
+        facts.push(("ended by", names::closer(closer, sight, theme)));
     }
     facts
 }

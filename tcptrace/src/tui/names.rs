@@ -4,7 +4,7 @@
 use tcptrace_core::finding::{Confidence, Finding, Owner, Provenance};
 use tcptrace_core::input::{Context, ProcessInfo};
 use tcptrace_core::units::Pid;
-use tcptrace_core::world::{CloseCall, Origin, Socket};
+use tcptrace_core::world::{CloseCall, Closer, Origin, Socket};
 
 use super::escape::escape;
 use super::fit;
@@ -124,6 +124,27 @@ pub(super) fn close_call(call: CloseCall) -> &'static str {
         CloseCall::Close => "close",
         CloseCall::Shutdown => "shutdown; the descriptor stays open",
         CloseCall::Exit => "its exit",
+    }
+}
+
+/// Who closed a connection: `nginx 812, by close`, `the peer's FIN`.
+pub(super) fn closer(closer: Closer, sight: Sight<'_>, theme: Theme) -> String {
+    match closer {
+        Closer::Process {
+            pid: by,
+            call,
+            signal,
+        } => {
+            let signal = signal.map_or_else(String::new, |number| format!(" on signal {number}"));
+            format!("{}, by {}{signal}", pid(by, sight, theme), close_call(call))
+        }
+        Closer::PeerFin => "the peer's FIN".to_owned(),
+        Closer::PeerReset => "the peer's reset".to_owned(),
+        Closer::Timeout => "the kernel: nobody answered in time".to_owned(),
+        Closer::Admin { pid: None } => "an administrator (ss -K)".to_owned(),
+        Closer::Admin { pid: Some(by) } => {
+            format!("an administrator (ss -K), by {}", pid(by, sight, theme))
+        }
     }
 }
 
