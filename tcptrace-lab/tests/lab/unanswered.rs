@@ -11,8 +11,7 @@ use tcptrace_lab::client::{connect, knock};
 use tcptrace_lab::netns::{Netns, TwoHosts};
 use tcptrace_lab::patient::Patient;
 use tcptrace_lab::recording::{Finding, Recording};
-use tcptrace_lab::sockets::{State, await_count, on_port};
-use tcptrace_lab::wait_for;
+use tcptrace_lab::sockets::{State, await_count};
 
 const SOON: Duration = Duration::from_secs(40);
 /// Longer than the thresholds that the counter-scenarios set.
@@ -129,35 +128,37 @@ fn a_synack_that_is_lost() -> Result<()> {
 
 #[test]
 fn a_final_ack_that_meets_a_full_queue() -> Result<()> {
-    let hosts = TwoHosts::new(1)?;
-    // Half-open first, all of them; then their ACKs come to a queue for two.
-    hosts
-        .server
-        .drop_arriving("tcp flags & (syn | ack | fin | rst) == ack")?;
+    let hosts = TwoHosts::new(2)?;
+    // Clients of one address stay half-open, while those of the other fill the queue.
+    let (slow, quick) = hosts.sources.split_at(1);
+    let of_slow = format!(
+        "ip saddr {} tcp flags & (syn | ack | fin | rst) == ack",
+        slow[0]
+    );
+    hosts.server.drop_arriving(&of_slow)?;
     let agent = record(&hosts.server, "")?;
     let patient = Patient::start(
         &hosts.server,
-        &format!("never-accepted --backlog 2 {}", hosts.listen_option()),
+        &format!("never-accepted --backlog 4 {}", hosts.listen_option()),
     )?;
     let server = hosts.server_at(patient.port());
-    let clients = knock(&hosts.client, server, &hosts.sources, 5)?;
-    // Of five SYNs some meet the full SYN queue and get a cookie: more come than the queue holds.
-    wait_for("half-open connections", SOON, || {
-        Ok((on_port(&hosts.server, patient.port(), State::SynRecv)?.len() >= 2).then_some(()))
-    })?;
+    let half_open = knock(&hosts.client, server, slow, 2)?;
+    await_count(&hosts.server, patient.port(), State::SynRecv, 2)?;
+    let waiting = knock(&hosts.client, server, quick, 8)?;
+    // The kernel refuses above the limit only.
+    await_count(&hosts.server, patient.port(), State::Established, 5)?;
     hosts.server.stop_dropping()?;
-    let more = knock(&hosts.client, server, &hosts.sources, 8)?;
     let finding = agent.await_finding("accept_queue_full", SOON, |finding| {
-        finding.kind() == "synack_retransmit" && finding.cause() == "accept_queue_full"
-    });
-    let finding = finding?;
+        finding.cause() == "accept_queue_full" && finding.count() == 2
+    })?;
     belongs(
         &finding,
         "synack_retransmit/accept_queue_full",
         patient.pid(),
         "exact",
     );
-    drop((clients, more));
+    assert_eq!(finding.evidence("queue_limit"), 4, "{finding:?}");
+    drop((half_open, waiting));
     agent.finish()?;
     Ok(())
 }
