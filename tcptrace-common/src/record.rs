@@ -60,42 +60,10 @@ impl Kind {
 /// Entries of the per-CPU array of failed reserves, indexed by [`Kind`].
 pub const KINDS: u32 = Kind::ALL.len() as u32 + 1;
 
-/// Bits of [`Head::flags`].
-pub mod flag {
-    /// The addresses are IPv6 (32 bytes follow the body, else 8).
-    pub const V6: u16 = 1 << 0;
-    /// `sk_lock.owned`: a task holds the socket, and it is the current one.
-    pub const OWNED: u16 = 1 << 1;
-    /// PF_EXITING of the current task; meaningful with [`OWNED`].
-    pub const EXITING: u16 = 1 << 2;
-    /// SOCK_DONE: the peer's FIN has arrived.
-    pub const DONE: u16 = 1 << 3;
-    /// SOCK_DEAD: an orphan.
-    pub const DEAD: u16 = 1 << 4;
-    /// `sk_socket` is set.
-    pub const HAS_SOCKET: u16 = 1 << 5;
-    /// `sk_socket->file` is set, and [`super::Head::file_refs`] counts its references.
-    pub const HAS_FILE: u16 = 1 << 6;
-    /// From the understudy: the first program was skipped (or this is a duplicate).
-    pub const UNDERSTUDY: u16 = 1 << 7;
-    /// A full TCP socket stands behind the sock address, and the sequence numbers were read.
-    pub const SEQUENCES: u16 = 1 << 8;
-    /// The client of a SYN-ACK has acknowledged it (`inet_request_sock.acked`).
-    pub const ACKED: u16 = 1 << 9;
-    /// TCP_DEFER_ACCEPT is set on the listener.
-    pub const DEFER_ACCEPT: u16 = 1 << 10;
-    /// The reset was received, else sent.
-    pub const RECEIVED: u16 = 1 << 11;
-    /// A row: the walk of this listener's accept queue was cut off.
-    pub const CUT: u16 = 1 << 12;
-    /// The child became ESTABLISHED right after it entered an accept queue: in place of `unread` and
-    /// `unacked` stand the low and the high half of its listener's address.
-    pub const LISTENER: u16 = 1 << 13;
-    /// A change to CLOSE_WAIT, without [`OWNED`]: instead of a task, [`super::TransitionBody::tid`]
-    /// is the lower half of the function of the wait queue's first entry (0: nobody waits), and
-    /// [`super::Head::pid`] the process of that entry's task, where the function is one of a task.
-    pub const WAITER: u16 = 1 << 15;
-}
+pub mod flag;
+mod queue;
+
+pub use queue::{AcceptQueue, CHILDREN, Child};
 
 /// The first 32 bytes of every record about a socket.
 #[derive(Clone, Copy, Debug, Default)]
@@ -452,32 +420,8 @@ pub struct OwnSock {
     pub at_ns: u64,
 }
 
-/// How many children one run of the accept queue's walk gives.
-pub const CHILDREN: usize = 128;
-
-/// One step of a walk through an accept queue.
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
-pub struct Child {
-    /// The address of the child's `struct sock`; 0 past the end.
-    pub sock: u64,
-    /// The listener that its request names: another one when the request was reused meanwhile.
-    pub listener: u64,
-}
-
-/// The answer of the program that walks a listener's accept queue.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub struct AcceptQueue {
-    /// The request to go on with, or 0.
-    pub next: u64,
-    /// The children, oldest first.
-    pub children: [Child; CHILDREN],
-}
-
 const _: () = {
     assert!(size_of::<Head>() == 32);
-    assert!(size_of::<AcceptQueue>() == 8 + 16 * CHILDREN);
     assert!(size_of::<TransitionBody>() == 16);
     assert!(size_of::<ClosingBody>() == 32);
     assert!(size_of::<AcceptBody>() == 16);

@@ -9,13 +9,15 @@ mod event;
 mod head;
 mod inspect;
 mod on_demand;
+mod raw;
 
-pub use event::{
-    Raw, RawAccept, RawDestroy, RawExit, RawQueueDrop, RawReset, RawRetransmit,
-    RawSynackRetransmit, RawTransition, event,
-};
+pub use event::event;
 pub use inspect::{RawPeek, RawRow, WakeFunctions, peek, row, wake_functions};
 pub use on_demand::{AcceptQueue, OwnSock, accept_queue, own_sock};
+pub use raw::{
+    Raw, RawAccept, RawDestroy, RawExit, RawQueueDrop, RawReset, RawRetransmit,
+    RawSynackRetransmit, RawTransition, RawWaiter,
+};
 
 use std::fmt;
 use std::time::Duration;

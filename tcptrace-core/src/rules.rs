@@ -12,11 +12,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::book::{Book, Subject};
-use crate::finding::{Kind, Owner};
-use crate::input::{
-    Counters, Input, Inspection, ListenerSample, Loss, LossCause, ProcessFact, QueueDrop,
-    Retransmit, SnapshotPhase, SnapshotScope, SynackRetransmit,
-};
+use crate::finding::Kind;
+use crate::input::{Input, Loss, LossCause, ProcessFact, SnapshotPhase, SnapshotScope};
 use crate::request::Request;
 use crate::settings::Settings;
 use crate::tcp::TcpState;
@@ -46,9 +43,8 @@ mod unanswered;
 use close_wait_leak::CloseWaitLeak;
 use closing::Closing;
 use drops::Drops;
-use fin_retransmit::{Ending, FinRetransmit, Seen};
-use fin_wait2_stuck::HalfFact;
-pub(crate) use timers::{Timers, Wishes};
+use fin_retransmit::FinRetransmit;
+pub(crate) use timers::{Fact, Timer, Timers, Wishes};
 use unanswered::Unanswered;
 
 /// Records of two CPUs reach the ring out of order by microseconds, a tick is late by 50 ms; a
@@ -63,42 +59,6 @@ const OWNERS: usize = 4096;
 
 /// How old the numbers of an open finding may be on a screen.
 const REFRESH_EVERY: Duration = Duration::from_secs(1);
-
-/// A fact that waits for the clock.
-#[derive(Debug)]
-pub(crate) enum Fact {
-    /// A look, and the owner as it was known then.
-    Peek(Box<Inspection>, Option<Owner>),
-    LeftCloseWait(SockId),
-    Accepted(SockId, Pid),
-    Sent(SockId),
-    /// A repeated segment of a closing connection, and what was known of it then.
-    Fin(Box<Retransmit>, Seen),
-    FinEnded(SockId, Ending),
-    Sample(Box<ListenerSample>, Option<(MonoNs, Pid)>),
-    Counters(Box<Counters>),
-    QueueDrop(Box<QueueDrop>),
-    Synack(Box<SynackRetransmit>),
-    AcceptedFrom(SockId, Pid),
-    Descriptors(Pid, (u64, u64)),
-    /// News of a connection in FIN_WAIT2 whose descriptor is open.
-    HalfClosed(SockId, HalfFact),
-    Unanswered(unanswered::Fact),
-}
-
-/// A rule's appointment with itself.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Timer {
-    Suspect(SockId),
-    Minute(Subject),
-    Sample(Subject),
-    Fin(Subject),
-    Queue(Subject),
-    Attribute(u64),
-    /// A full second, of the rules about closing connections.
-    Second,
-    Unanswered(unanswered::Timer),
-}
 
 /// What a rule may touch while it judges.
 pub(crate) struct Bench<'a> {

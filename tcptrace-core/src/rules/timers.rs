@@ -1,11 +1,17 @@
-//! What rules ask for: appointments with themselves, and facts they would like to have.
+//! What waits for the clock: facts, and appointments of the rules with themselves. And what rules
+//! would like to know.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
+use super::fin_retransmit::{Ending, Seen};
+use super::fin_wait2_stuck::HalfFact;
+use super::unanswered;
+use crate::book::Subject;
+use crate::finding::Owner;
+use crate::input::{Counters, Inspection, ListenerSample, QueueDrop, Retransmit, SynackRetransmit};
 use crate::request::Request;
-use crate::rules::Timer;
-use crate::units::MonoNs;
+use crate::units::{MonoNs, Pid, SockId};
 
 /// Appointments, the earliest first.
 #[derive(Debug, Default)]
@@ -22,4 +28,40 @@ impl Timers {
 pub(crate) struct Wishes {
     pub(crate) others: BTreeSet<Request>,
     pub(crate) evicted: u64,
+}
+
+/// A fact that waits for the clock.
+#[derive(Debug)]
+pub(crate) enum Fact {
+    /// A look, and the owner as it was known then.
+    Peek(Box<Inspection>, Option<Owner>),
+    LeftCloseWait(SockId),
+    Accepted(SockId, Pid),
+    Sent(SockId),
+    /// A repeated segment of a closing connection, and what was known of it then.
+    Fin(Box<Retransmit>, Seen),
+    FinEnded(SockId, Ending),
+    Sample(Box<ListenerSample>, Option<(MonoNs, Pid)>),
+    Counters(Box<Counters>),
+    QueueDrop(Box<QueueDrop>),
+    Synack(Box<SynackRetransmit>),
+    AcceptedFrom(SockId, Pid),
+    Descriptors(Pid, (u64, u64)),
+    /// News of a connection in FIN_WAIT2 whose descriptor is open.
+    HalfClosed(SockId, HalfFact),
+    Unanswered(unanswered::Fact),
+}
+
+/// A rule's appointment with itself.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    Suspect(SockId),
+    Minute(Subject),
+    Sample(Subject),
+    Fin(Subject),
+    Queue(Subject),
+    Attribute(u64),
+    /// A full second, of the rules about closing connections.
+    Second,
+    Unanswered(unanswered::Timer),
 }

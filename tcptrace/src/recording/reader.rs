@@ -409,7 +409,7 @@ mod tests {
             panic!("the header comes first");
         };
         assert_eq!(header.segment, Some(2));
-        let carried = |line: &Line| matches!(line, Line::Input(Input::Carried(_)));
+        let carried = |line: &Line| matches!(line, Line::Input(tcptrace_core::Input::Carried(_)));
         assert!(lines.iter().any(carried));
         says_the_same(&lines, include_str!("fixtures/v1-segment.ndjson"));
         assert!(!lines.contains(&Line::Unknown));
