@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::{build_ebpf, cost, shell, test, vm};
+use crate::{build_ebpf, cost, shell, test};
 
 /// What to run.
 #[derive(clap::Args, Default)]
@@ -51,7 +51,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             ..cost::Options::default()
         })
     })?;
-    step("virtual machines", vm::matrix)?;
     step("documentation", || {
         let mut doc = shell::cargo();
         doc.env("RUSTDOCFLAGS", "-D warnings").args([

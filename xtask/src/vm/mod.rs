@@ -58,6 +58,9 @@ pub(crate) struct Args {
     /// How functions are probed there; several may be given, and each is a run of its own
     #[arg(long, value_enum, value_name = "TIER", default_values_t = [Tier::Best])]
     tier: Vec<Tier>,
+    /// Every kernel at its best, and the lower tiers where they differ most
+    #[arg(long, conflicts_with_all = ["kernel", "tier"])]
+    matrix: bool,
     /// A shell command to run instead of the tests
     #[arg(long, short = 'c', value_name = "COMMAND", conflicts_with = "filter")]
     command: Option<String>,
@@ -110,7 +113,7 @@ impl Tier {
     }
 }
 
-/// The matrix of CI: every line at its best, and the ways that no line is best at on the line where
+/// The matrix: every line at its best, and the ways that no line is best at on the line where
 /// they differ most: 6.1 cannot hook a function of seven arguments by trampoline.
 pub(crate) const MATRIX: [(Line, Tier); 6] = [
     (Line::V5_10, Tier::Best),
@@ -121,28 +124,12 @@ pub(crate) const MATRIX: [(Line, Tier); 6] = [
     (Line::V5_10, Tier::Tracepoint),
 ];
 
-impl Args {
-    /// Those of the matrix: no filter, and what is usual otherwise.
-    fn of_matrix() -> Self {
-        #[derive(clap::Parser)]
-        struct Usual {
-            #[command(flatten)]
-            args: Args,
-        }
-        <Usual as clap::Parser>::parse_from(["vm"]).args
-    }
-}
-
-/// Runs the matrix; every run of it, also after one has failed.
-pub(crate) fn matrix() -> Result<()> {
-    let args = Args::of_matrix();
-    let (programs, cache) = prepare(&args)?;
-    runs(&args, &MATRIX, &programs, &cache)
-}
-
 /// Runs the tests or the command on each kernel; fails when one failed.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let (programs, cache) = prepare(args)?;
+    if args.matrix {
+        return runs(args, &MATRIX, &programs, &cache);
+    }
     let all = [Line::V5_10, Line::V6_1, Line::V6_12, Line::Newest];
     let lines = if args.kernel.is_empty() {
         &all[..]
