@@ -15,7 +15,7 @@ use crate::finding::{
 use crate::input::{Inspection, Retransmit, RetransmitReason, SocketKey, Transition};
 use crate::request::Request;
 use crate::rules::fin_retransmit::owner;
-use crate::rules::unanswered::{Fact, Timer};
+use crate::rules::unanswered::{Fact, Look, Timer};
 use crate::rules::{self, Bench, Timers, patience};
 use crate::settings::Settings;
 use crate::tcp::TcpState;
@@ -29,7 +29,8 @@ const STAYS: Duration = Duration::from_secs(1);
 /// Closing connections followed at once.
 const FOLLOWED: usize = 65_536;
 
-/// An open finding's sockets are looked at again so often, or once per `after`.
+/// An open finding's sockets are looked at again so often, or once per `after`, and more rarely as
+/// they age.
 const AGAIN: Duration = Duration::from_secs(60);
 
 const SAMPLES: usize = 8;
@@ -56,6 +57,12 @@ impl Entry {
             owner: owner(socket, world),
             service: world.service(socket),
         }
+    }
+
+    /// Whose it is, as of the last fact about it: at which instant it was followed must not matter.
+    fn belongs(&mut self, owner: Option<Owner>, service: Service) {
+        self.owner = owner.or(self.owner.take());
+        self.service = service;
     }
 }
 
@@ -206,8 +213,10 @@ impl ClosingStuck {
 
     pub(crate) fn repeated(&mut self, entry: Entry, x: Retransmit, bench: &mut Bench<'_>) {
         let sock = entry.key.sock;
+        let (owner, service) = (entry.owner.clone(), entry.service);
         self.follow(entry, bench.at, bench.settings, bench.timers);
         if let Some(closing) = self.closing.get_mut(&sock) {
+            closing.entry.belongs(owner, service);
             closing.data += 1;
             closing.last_data = Some(x);
         }
@@ -219,7 +228,8 @@ impl ClosingStuck {
         }
     }
 
-    pub(crate) fn looked(&mut self, x: &Inspection, bench: &mut Bench<'_>) {
+    pub(crate) fn looked(&mut self, look: &Look, bench: &mut Bench<'_>) {
+        let x = &look.seen;
         let Some(closing) = self.closing.get_mut(&x.key.sock) else {
             return;
         };
@@ -228,6 +238,7 @@ impl ClosingStuck {
             .as_ref()
             .is_some_and(|before| x.bytes_acked > before.bytes_acked);
         closing.look = Some(Box::new(x.clone()));
+        closing.entry.belongs(look.owner.clone(), look.service);
         self.judge(x.key.sock, bench);
     }
 
@@ -246,7 +257,9 @@ impl ClosingStuck {
         closing.next = if deadline > bench.at {
             deadline
         } else {
-            bench.at.plus(after.clamp(STAYS, AGAIN))
+            // The older, the rarer.
+            let age = bench.at.since(closing.entry.since);
+            bench.at.plus(after.clamp(STAYS, AGAIN).max(age / 2))
         };
         let timer = rules::Timer::Unanswered(Timer::Stuck(sock));
         bench.timers.set(closing.next, timer);

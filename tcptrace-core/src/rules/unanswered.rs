@@ -3,9 +3,10 @@
 //! rule says in its own file what that means.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::book::Subject;
-use crate::finding::Kind;
+use crate::finding::{Kind, Owner, Service};
 use crate::input::{
     Destroy, Input, Inspection, Retransmit, SocketRow, SynackRetransmit, Transition,
 };
@@ -13,7 +14,9 @@ use crate::request::Request;
 use crate::rules::backlog_truncated::{self, BacklogTruncated, Crowded};
 use crate::rules::closing_stuck::{ClosingStuck, Entry};
 use crate::rules::dead_peer::idle::Idle;
-use crate::rules::{self, Bench, Timers, dead_peer, syn_retransmit, synack_retransmit};
+use crate::rules::{
+    self, Bench, Timers, dead_peer, fin_retransmit, syn_retransmit, synack_retransmit,
+};
 use crate::settings::Settings;
 use crate::tcp::{Endpoint, TcpState};
 use crate::units::{MonoNs, NetnsId, Port, SockId};
@@ -28,6 +31,12 @@ pub(crate) use cohort::{Case, Cohort, Ending, Repetition};
 /// Half-open connections whose completion is waited for, as facts arrive.
 const HALF_OPEN: usize = 65_536;
 
+/// Sockets that repeat, likewise.
+const REPEATING: usize = 65_536;
+
+/// TCP_RTO_MAX: the longest wait between two SYN-ACKs.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(120);
+
 /// A fact that waits for the clock.
 #[derive(Debug)]
 pub(crate) enum Fact {
@@ -40,8 +49,16 @@ pub(crate) enum Fact {
     ClosingData(Box<(Entry, Retransmit)>),
     ClosingState(SockId, TcpState),
     ClosingLeft(SockId),
-    Looked(Box<Inspection>),
+    Looked(Box<Look>),
     Crowded(Box<Crowded>),
+}
+
+/// A look, and whose socket it was as far as was known then.
+#[derive(Debug)]
+pub(crate) struct Look {
+    pub(crate) seen: Inspection,
+    pub(crate) owner: Option<Owner>,
+    pub(crate) service: Service,
 }
 
 /// An appointment.
@@ -57,10 +74,11 @@ pub(crate) enum Timer {
 /// All rules about what is unanswered.
 #[derive(Debug)]
 pub(crate) struct Unanswered {
-    /// Sockets whose end must be told, known as soon as they repeat: SYNs, and data.
+    /// Sockets whose end must be told, known as soon as they repeat: SYNs, and data. Changed by facts as
+    /// they arrive only, so that the clock's lag changes nothing.
     connecting: BTreeSet<SockId>,
     repeating: BTreeSet<SockId>,
-    half_open: BTreeMap<(NetnsId, Option<Port>, Endpoint), Case>,
+    half_open: BTreeMap<(NetnsId, Option<Port>, Endpoint), (MonoNs, Case)>,
     syn: Attempts,
     synack: Attempts,
     peers: Attempts,
@@ -91,6 +109,13 @@ fn wait(waiting: &mut Waiting, at: MonoNs, fact: Fact) {
     waiting.push((at, rules::Fact::Unanswered(fact)));
 }
 
+fn note(socks: &mut BTreeSet<SockId>, sock: SockId) {
+    socks.insert(sock);
+    if socks.len() > REPEATING {
+        socks.pop_first();
+    }
+}
+
 impl Unanswered {
     // Facts as they arrive: what the world knows now belongs to them.
 
@@ -109,7 +134,7 @@ impl Unanswered {
             Input::Destroy(x) => self.saw_destroy(x, waiting),
             Input::Socket(x) => self.saw_row(x, world, settings, timers, waiting),
             Input::Carried(x) => self.saw_row(&x.row(), world, settings, timers, waiting),
-            Input::Inspection(x) => self.saw_inspection(x, waiting),
+            Input::Inspection(x) => self.saw_inspection(x, world, waiting),
             Input::Listener(x) => {
                 if let Some(crowded) = backlog_truncated::crowded(x, world, settings) {
                     wait(waiting, x.at, Fact::Crowded(Box::new(crowded)));
@@ -147,7 +172,7 @@ impl Unanswered {
         // A child has its tuple at its birth, or (up to Linux 6.14) when it is established.
         if !self.half_open.is_empty() && matches!(x.from, TcpState::Listen | TcpState::SynRecv) {
             let place = (x.key.netns, x.key.local.port, x.key.peer);
-            if let Some(case) = self.half_open.remove(&place) {
+            if let Some((_, case)) = self.half_open.remove(&place) {
                 let fact = Fact::Ended(Kind::SynackRetransmit, case, Ending::Answered);
                 wait(waiting, x.at, fact);
             }
@@ -177,11 +202,11 @@ impl Unanswered {
 
     fn saw_retransmit(&mut self, x: &Retransmit, world: &World, waiting: &mut Waiting) {
         if let Some(repetition) = syn_retransmit::repetition(x, world) {
-            self.connecting.insert(x.key.sock);
+            note(&mut self.connecting, x.key.sock);
             let fact = Fact::Repeated(Kind::SynRetransmit, Box::new(repetition));
             wait(waiting, x.at, fact);
         } else if let Some(repetition) = dead_peer::repetition(x, world) {
-            self.repeating.insert(x.key.sock);
+            note(&mut self.repeating, x.key.sock);
             wait(
                 waiting,
                 x.at,
@@ -195,9 +220,14 @@ impl Unanswered {
     fn saw_synack(&mut self, x: &SynackRetransmit, world: &World, waiting: &mut Waiting) {
         let repetition = synack_retransmit::repetition(x, world);
         let place = (x.key.netns, x.key.local.port, x.key.peer);
-        self.half_open.insert(place, repetition.case);
+        self.half_open.insert(place, (x.at, repetition.case));
         if self.half_open.len() > HALF_OPEN {
-            self.half_open.pop_first();
+            // Nobody tells when one expires.
+            self.half_open
+                .retain(|_, (at, _)| x.at.since(*at) < FORGOTTEN_AFTER);
+            if self.half_open.len() > HALF_OPEN {
+                self.half_open.pop_first();
+            }
         }
         wait(
             waiting,
@@ -245,13 +275,18 @@ impl Unanswered {
         }
     }
 
-    fn saw_inspection(&mut self, x: &Inspection, waiting: &mut Waiting) {
+    fn saw_inspection(&mut self, x: &Inspection, world: &World, waiting: &mut Waiting) {
         let sock = x.key.sock;
-        if x.state.awaits_fin_ack()
+        let wanted = x.state.awaits_fin_ack()
             || x.state == TcpState::Established
-            || (!self.repeating.is_empty() && self.repeating.contains(&sock))
-        {
-            wait(waiting, x.at, Fact::Looked(Box::new(x.clone())));
+            || (!self.repeating.is_empty() && self.repeating.contains(&sock));
+        if let Some(socket) = world.socket(sock).filter(|_| wanted) {
+            let look = Look {
+                seen: x.clone(),
+                owner: fin_retransmit::owner(socket, world),
+                service: world.service(socket),
+            };
+            wait(waiting, x.at, Fact::Looked(Box::new(look)));
         }
     }
 
@@ -297,13 +332,12 @@ impl Unanswered {
             Fact::Looked(x) => {
                 self.closing.looked(&x, bench);
                 self.idle.looked(&x, &mut self.peers, bench);
-                if let Some(sending) = x.sending {
-                    self.peers.looked(Case::of(x.key.sock), sending);
+                if let Some(sending) = x.seen.sending {
+                    self.peers.looked(Case::of(x.seen.key.sock), sending);
                 }
             }
             Fact::Crowded(x) => self.backlog.saw(*x, bench),
         }
-        self.forget();
     }
 
     fn repeated(&mut self, kind: Kind, x: Repetition, bench: &mut Bench<'_>) {
@@ -338,7 +372,6 @@ impl Unanswered {
             Timer::Stuck(sock) => self.closing.keep(sock, bench),
             Timer::Idle(sock) => self.idle.look(sock, bench),
         }
-        self.forget();
     }
 
     pub(crate) fn redraft(&mut self, subject: &Subject, bench: &mut Bench<'_>) {
@@ -346,20 +379,6 @@ impl Unanswered {
             Kind::BacklogTruncated => self.backlog.redraft(subject, bench),
             Kind::ClosingStuck => self.closing.redraft(subject, bench),
             kind => self.attempts(kind).redraft(subject, bench),
-        }
-    }
-
-    /// What is followed no more need not be kept track of either.
-    fn forget(&mut self) {
-        for case in self.syn.forgotten.drain(..) {
-            self.connecting.remove(&case.sock);
-        }
-        for case in self.peers.forgotten.drain(..) {
-            self.repeating.remove(&case.sock);
-        }
-        let gone = std::mem::take(&mut self.synack.forgotten);
-        if !gone.is_empty() {
-            self.half_open.retain(|_, case| !gone.contains(case));
         }
     }
 }

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::finding::Patience;
-use crate::input::{Inspection, SocketRow};
+use crate::input::SocketRow;
 use crate::request::Request;
-use crate::rules::unanswered::{Attempts, Case, Repetition, Timer};
+use crate::rules::unanswered::{Attempts, Case, Look, Repetition, Timer};
 use crate::rules::{self, Bench, Timers};
 use crate::settings::Settings;
 use crate::tcp::TcpState;
@@ -105,7 +105,8 @@ impl Idle {
         self.watch(sock, again, bench.timers);
     }
 
-    pub(crate) fn looked(&mut self, x: &Inspection, peers: &mut Attempts, bench: &mut Bench<'_>) {
+    pub(crate) fn looked(&mut self, look: &Look, peers: &mut Attempts, bench: &mut Bench<'_>) {
+        let x = &look.seen;
         let sock = x.key.sock;
         if !self.watches(sock) {
             return;
@@ -132,8 +133,8 @@ impl Idle {
             attempt: 0,
             next: None,
             patience: Patience::default(),
-            owner: bench.world.owner(socket),
-            service: bench.world.service(socket),
+            owner: look.owner.clone(),
+            service: look.service,
             cause: None,
             repeated_syns: None,
             inference: None,

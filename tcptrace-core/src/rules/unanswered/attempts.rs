@@ -44,8 +44,6 @@ pub(crate) struct Attempts {
     groups: BTreeMap<Subject, Cohort>,
     /// What the share is of: handshakes of this direction.
     pub(crate) all: PerSecond,
-    /// Cases that were put out of a full table, for whoever keeps track as facts arrive.
-    pub(crate) forgotten: Vec<Case>,
 }
 
 impl Attempts {
@@ -55,7 +53,6 @@ impl Attempts {
             cases: BTreeMap::new(),
             groups: BTreeMap::new(),
             all: PerSecond::default(),
-            forgotten: Vec::new(),
         }
     }
 
@@ -115,10 +112,7 @@ impl Attempts {
                 self.tell(&subject, bench);
             }
         }
-        if self.cases.len() > FOLLOWED
-            && let Some((victim, _)) = self.cases.pop_first()
-        {
-            self.forgotten.push(victim);
+        if self.cases.len() > FOLLOWED && self.cases.pop_first().is_some() {
             bench.wishes.evicted += 1;
         }
     }
@@ -284,7 +278,6 @@ impl Attempts {
             Kind::SynackRetransmit => Ending::Abandoned,
             _ => Ending::Answered,
         };
-        self.forgotten.push(case);
         self.ended(case, ending, bench);
     }
 
@@ -341,7 +334,6 @@ impl Attempts {
             group.waiting.remove(&case);
             group.outcomes.waiting -= 1;
             self.cases.remove(&case);
-            self.forgotten.push(case);
         }
         group.idle.retain(|case, _| bench.world.is_live(case.sock));
         let quiet_at = group.active.plus(QUIET);
