@@ -264,7 +264,11 @@ impl Identities {
                     overtaken: Some((life.state.unwrap_or(raw.state), life.at)),
                 });
             }
-            Some(life) if !life.ended && !life.contradicts(&raw.key) => {}
+            // A listener at the address of a connection is another socket, even with its port.
+            Some(life)
+                if !life.ended
+                    && !life.contradicts(&raw.key)
+                    && !(raw.state == TcpState::Listen && life.is_connection()) => {}
             Some(life) if !life.ended => {
                 ended = Some(life.key());
                 self.begin(&raw.key, MonoNs(0), ended);

@@ -419,11 +419,15 @@ fn every_life_is_whole_while_snapshots_go_on() {
     client.join().unwrap();
     acceptor.join().unwrap();
     let mut ends = 0;
-    for _ in 0..100 {
+    // A FIN may have been dropped and repeated on a busy host.
+    for _ in 0..1000 {
         thread::sleep(Duration::from_millis(10));
         while watch.kernel.drain(&mut watch.told) > 0 {}
         let ours = |input: &&Input| matches!(input, Input::Destroy(it) if it.key.local.port == port || it.key.peer.port == port);
         ends = watch.told.iter().filter(ours).count();
+        if ends > 2 * CONNECTIONS {
+            break;
+        }
     }
     assert_eq!(
         ends,
