@@ -1,4 +1,4 @@
-//! Bits of [`Head::flags`].
+//! Bits of [`super::Head::flags`].
 
 /// The addresses are IPv6 (32 bytes follow the body, else 8).
 pub const V6: u16 = 1 << 0;

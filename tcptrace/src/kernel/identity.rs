@@ -265,10 +265,11 @@ impl Identities {
                 });
             }
             // A listener at the address of a connection is another socket, even with its port.
-            Some(life)
-                if !life.ended
-                    && !life.contradicts(&raw.key)
-                    && !(raw.state == TcpState::Listen && life.is_connection()) => {}
+            Some(life) if raw.state == TcpState::Listen && life.is_connection() => {
+                ended = Some(life.key());
+                self.begin(&raw.key, MonoNs(0), ended);
+            }
+            Some(life) if !life.ended && !life.contradicts(&raw.key) => {}
             Some(life) if !life.ended => {
                 ended = Some(life.key());
                 self.begin(&raw.key, MonoNs(0), ended);
