@@ -22,6 +22,7 @@ mod destroy_understudy;
 mod emit;
 mod enqueue;
 mod filter;
+mod handled;
 mod layout;
 mod peek;
 mod process_exit;

@@ -10,6 +10,7 @@ use tcptrace_common::record::{ClosingBody, Kind, TransitionBody, flag};
 
 use crate::emit::{self, About};
 use crate::enqueue;
+use crate::handled::{self, Event, Places};
 use crate::layout::{Memory, Plain, Probe, at, has};
 use crate::sock::{self, File};
 
@@ -19,16 +20,16 @@ const SYN_RECV: i32 = 3;
 const FIN_WAIT1: i32 = 4;
 
 /// A state change, as the two programs compare it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) struct Change {
     pub(crate) sock: u64,
     pub(crate) states: u64,
 }
 
-/// Per CPU, the last change that [`state`] handled. See `understudy.rs`.
+/// Per CPU, the last changes that [`state`] handled. See `understudy.rs`.
 #[map]
-pub(crate) static HANDLED: PerCpuArray<Change> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static HANDLED: PerCpuArray<Places<Change>> = PerCpuArray::with_max_entries(1, 0);
 
 impl Change {
     #[inline(always)]
@@ -42,13 +43,23 @@ impl Change {
     }
 }
 
+impl Event for Change {
+    #[inline(always)]
+    fn is_empty(&self) -> bool {
+        self.sock == 0
+    }
+
+    #[inline(always)]
+    fn clear(&mut self) {
+        self.sock = 0;
+    }
+}
+
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub(crate) fn state(ctx: BtfTracePointContext) -> i32 {
     report(&ctx, 0);
-    if let Some(slot) = HANDLED.get_ptr_mut(0) {
-        // SAFETY: the slot is this CPU's; a torn pair only costs a duplicate.
-        unsafe { *slot = Change::of(&ctx) };
-    }
+    let change = Change::of(&ctx);
+    handled::note(&HANDLED, change);
     0
 }
 
