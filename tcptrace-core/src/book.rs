@@ -278,6 +278,23 @@ impl Book {
         }
     }
 
+    /// Shows a finding that somebody else concluded.
+    pub(crate) fn tell(&mut self, finding: Arc<Finding>) {
+        self.shown.retain(|other| other.id != finding.id);
+        if finding.status != Status::Resolved {
+            return self.show(finding);
+        }
+        self.open.retain(|other| other.id != finding.id);
+        self.show_resolved(finding);
+    }
+
+    fn show_resolved(&mut self, finding: Arc<Finding>) {
+        self.shown.push_back(finding);
+        if self.shown.len() > SHOWN {
+            self.shown.pop_front();
+        }
+    }
+
     /// The sockets of `subject` are gone, or it has been quiet.
     pub(crate) fn resolve(&mut self, subject: &Subject, at: MonoNs) {
         let Some(entry) = self.entries.get(subject).filter(|e| Self::is_open(e)) else {
@@ -288,10 +305,7 @@ impl Book {
         finding.at = at;
         let finding = Arc::new(finding);
         self.store(subject, finding.clone(), 0);
-        self.shown.push_back(finding);
-        if self.shown.len() > SHOWN {
-            self.shown.pop_front();
-        }
+        self.show_resolved(finding);
         self.resolved.push_back((at, subject.clone()));
     }
 

@@ -7,6 +7,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
+use crate::finding::{Finding, Owner};
 use crate::input::SocketKey;
 use crate::tcp::{Endpoint, TcpState};
 use crate::units::{NetnsId, Pid, Port};
@@ -77,6 +78,15 @@ impl Filter {
         *self == Self::default()
     }
 
+    /// Whether it asks only for what the kernel knows of every event: ports, family, namespace.
+    pub fn is_kernels(&self) -> bool {
+        self.pids.is_empty()
+            && self.names.is_empty()
+            && self.local_nets.is_empty()
+            && self.remote_nets.is_empty()
+            && self.states.is_empty()
+    }
+
     /// The conditions, as the command line spells them.
     pub fn words(&self) -> Vec<String> {
         fn list<T>(option: &str, values: &[T], text: impl Fn(&T) -> String) -> Option<String> {
@@ -134,6 +144,23 @@ impl Filter {
             })
             && any_or_unknown(&self.remote_ports, key.peer.port, |a, b| *a == b)
             && any_or_unknown(&self.remote_nets, key.peer.address, Cidr::contains)
+    }
+
+    /// Whether a finding is about what passes: by the processes that it names, by its samples'
+    /// tuples, and by the states that its kind is about.
+    pub fn passes_finding(&self, finding: &Finding) -> bool {
+        let owners = || finding.processes.iter().map(|(owner, _)| owner);
+        let named = |holds: &dyn Fn(&Owner) -> bool| {
+            owners().next().or(finding.process.as_ref()).is_none()
+                || owners().chain(&finding.process).any(holds)
+        };
+        let states = finding.kind.states();
+        (self.pids.is_empty() || named(&|owner| self.pids.contains(&owner.process.pid)))
+            && (self.names.is_empty()
+                || named(&|owner| self.names.iter().any(|name| **name == *owner.process.name)))
+            && (self.states.is_empty() || states.iter().any(|state| self.states.contains(state)))
+            && (finding.samples.is_empty()
+                || finding.samples.iter().any(|key| self.passes_key(key)))
     }
 
     /// Whether the tuple is not known well enough to say that it passes: a connecting socket gets

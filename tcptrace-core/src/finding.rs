@@ -25,7 +25,7 @@ pub use evidence::{
     ClosingStuckEvidence, DeadPeerEvidence, Detection, Evidence, FinOutcomes,
     FinRetransmitEvidence, FinWait2Evidence, Patience, PortEvidence, Repeated, ResetEvidence, Side,
     Spread, SynQueueEvidence, SynRetransmitEvidence, SynackRetransmitEvidence, TimeWaitEvidence,
-    Way,
+    ToldEvidence, Way,
 };
 
 /// What is wrong. The spelling is public contract.

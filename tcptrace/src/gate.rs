@@ -86,20 +86,8 @@ impl Gate {
     }
 
     /// Whether a finding is about sockets that pass.
-    pub(crate) fn passes_finding(&self, finding: &Finding, engine: &Engine) -> bool {
-        self.complete
-            || finding.processes.iter().any(|(owner, _)| {
-                self.filter.pids.contains(&owner.process.pid)
-                    || self
-                        .filter
-                        .names
-                        .iter()
-                        .any(|name| **name == *owner.process.name)
-            })
-            || finding
-                .sample_ids()
-                .filter_map(|sock| engine.world().socket(sock))
-                .any(|socket| self.filter.passes(socket))
+    pub(crate) fn passes_finding(&self, finding: &Finding) -> bool {
+        self.complete || self.filter.passes_finding(finding)
     }
 
     /// Writes `input` if it passes.

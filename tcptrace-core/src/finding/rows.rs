@@ -41,6 +41,12 @@ impl Evidence {
             Self::DeadPeer(e) => unanswered::dead_peer(e),
             Self::ClosingStuck(e) => unanswered::closing_stuck(e),
             Self::BacklogTruncated(e) => unanswered::backlog_truncated(e),
+            // Its names are the teller's.
+            Self::Told(e) => e
+                .rows
+                .iter()
+                .map(|(name, value)| ("as recorded", format!("{name} {value}")))
+                .collect(),
         }
     }
 }

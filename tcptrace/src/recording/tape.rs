@@ -160,14 +160,7 @@ impl Tape {
 
     /// Why the recorded findings are shown instead of recomputed ones, if they are.
     pub(crate) fn incomplete_because(&self) -> Option<&'static str> {
-        match self.header.completeness {
-            Completeness::All if self.gap => Some("segments are missing"),
-            Completeness::All => None,
-            Completeness::Filtered => Some("it was filtered"),
-            Completeness::Suspects => Some("it holds only sockets in trouble"),
-            Completeness::None => Some("it holds no events"),
-            Completeness::Partial => Some("a newer tcptrace left facts out"),
-        }
+        self.header.incomplete_because(self.gap)
     }
 
     /// The files, for messages.

@@ -78,7 +78,6 @@ pub(super) fn describe(document: &mut Document, place: &Place, scene: Scene<'_>,
         .chain(life(finding, sight))
         .collect();
     document.pairs(&evidence);
-    processes(document, finding, scene, marked);
     if !finding.samples.is_empty() {
         document.heading(&format!(
             "Sockets, {} of {}",
@@ -96,6 +95,7 @@ pub(super) fn describe(document: &mut Document, place: &Place, scene: Scene<'_>,
         document.heading(&format!("Timeline of {chosen}"));
         timeline::describe(document, chosen, scene);
     }
+    processes(document, finding, scene, marked);
     let mut others = related(finding, sight).peekable();
     if others.peek().is_some() {
         document.heading("Findings of the same incident");

@@ -355,7 +355,7 @@ mod tests {
         let query: Query = words.parse().unwrap();
         let socket = fixture::connection();
         assert_eq!(
-            query.passes(&socket, Sight::Live(&engine)),
+            query.passes(&socket, Sight::Live(&engine, &Filter::default())),
             passes,
             "{words}"
         );
