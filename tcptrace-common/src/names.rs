@@ -9,6 +9,9 @@ pub const FAILED: &str = "FAILED";
 /// Per CPU: the last state change that the first of the two state programs handled.
 pub const HANDLED: &str = "HANDLED";
 
+/// The global that says, when it is not 0, that user stacks are wanted.
+pub const STACKS_WANTED: &str = "STACKS_WANTED";
+
 /// The global with the offsets of the running kernel, see [`crate::layout::Layout`].
 pub const LAYOUT: &str = "LAYOUT";
 /// The global with the in-kernel filter, see [`crate::filter`].

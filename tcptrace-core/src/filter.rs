@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-use crate::input::SocketKey;
+use crate::input::{ProcessInfo, SocketKey};
 use crate::tcp::{Endpoint, TcpState};
 use crate::units::{NetnsId, Pid, Port};
 use crate::world::Socket;
@@ -29,6 +29,10 @@ pub struct Filter {
     pub remote_nets: Vec<Cidr>,
     /// One address family.
     pub family: Option<Family>,
+    /// Any of these in the path of the owner's cgroup.
+    pub cgroups: Vec<String>,
+    /// The owner's container id begins with any of these.
+    pub containers: Vec<String>,
     /// One network namespace.
     pub netns: Option<NetnsId>,
     /// Any of these states.
@@ -96,6 +100,8 @@ impl Filter {
                 Family::V6 => "-6".to_owned(),
             }),
             self.netns.map(|netns| format!("--netns={}", netns.0)),
+            list("--cgroup", &self.cgroups, Clone::clone),
+            list("--container", &self.containers, Clone::clone),
             list("--state", &self.states, |state| state.name().to_owned()),
         ]
         .into_iter()
@@ -156,7 +162,25 @@ impl Filter {
             && any_or_unknown(&self.names, owner, |name, process| {
                 name.as_str() == &*process.name
             })
+            && any_or_unknown(&self.cgroups, owner, |path, process| {
+                in_cgroup(process, path)
+            })
+            && any_or_unknown(&self.containers, owner, |id, process| {
+                in_container(process, id)
+            })
     }
+}
+
+/// Whether the container id of a process begins with `id`.
+pub fn in_container(process: &ProcessInfo, id: &str) -> bool {
+    let full = process.container.as_ref();
+    full.is_some_and(|full| full.starts_with(id))
+}
+
+/// Whether the path of a process's cgroup has `path` in it.
+pub fn in_cgroup(process: &ProcessInfo, path: &str) -> bool {
+    let full = process.cgroup.as_ref();
+    full.is_some_and(|full| full.contains(path))
 }
 
 /// Whether a condition with these alternatives holds for `value`: no alternative is no condition,
@@ -271,7 +295,7 @@ mod tests {
 
     use super::*;
     use crate::finding::{Confidence, Owner, Provenance};
-    use crate::input::{Holder, ProcessInfo, SocketKey};
+    use crate::input::{Holder, SocketKey};
     use crate::units::{Fd, MonoNs, SockId};
     use crate::world::Origin;
 
@@ -294,6 +318,8 @@ mod tests {
                 process: Arc::new(ProcessInfo {
                     pid: Pid(7),
                     name: "nginx".into(),
+                    cgroup: Some("/system.slice/shop.service".into()),
+                    container: Some("4f5e6d7c8b9a".into()),
                     ..ProcessInfo::default()
                 }),
                 provenance: Provenance::Accept,
@@ -358,6 +384,10 @@ mod tests {
         check(|f| f.pids = vec![Pid(9)], &socket, false);
         check(|f| f.names = vec!["nginx".to_owned()], &socket, true);
         check(|f| f.names = vec!["ngin".to_owned()], &socket, false);
+        check(|f| f.cgroups = vec!["shop".to_owned()], &socket, true);
+        check(|f| f.cgroups = vec!["bank".to_owned()], &socket, false);
+        check(|f| f.containers = vec!["4f5e".to_owned()], &socket, true);
+        check(|f| f.containers = vec!["5e".to_owned()], &socket, false);
         check(|f| f.local_ports = vec![Port(81), Port(80)], &socket, true);
         check(|f| f.local_ports = vec![Port(81)], &socket, false);
         check(|f| f.remote_ports = vec![Port(80)], &socket, false);

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use clap::ValueEnum;
 use rustc_hash::{FxHashMap, FxHashSet};
 use tcptrace_core::engine::Annotation;
-use tcptrace_core::filter::Filter;
+use tcptrace_core::filter::{Filter, in_cgroup, in_container};
 use tcptrace_core::input::{ProcessFact, SocketKey};
 use tcptrace_core::units::{MonoNs, Pid, SockId};
 use tcptrace_core::{Engine, Finding, Input};
@@ -95,6 +95,16 @@ impl Gate {
                         .names
                         .iter()
                         .any(|name| **name == *owner.process.name)
+                    || self
+                        .filter
+                        .cgroups
+                        .iter()
+                        .any(|it| in_cgroup(&owner.process, it))
+                    || self
+                        .filter
+                        .containers
+                        .iter()
+                        .any(|it| in_container(&owner.process, it))
             })
             || finding
                 .sample_ids()
@@ -169,7 +179,8 @@ impl Gate {
             | Input::SynackRetransmit(_)
             | Input::Reset(_)
             | Input::QueueDrop(_)
-            | Input::Inspection(_) => true,
+            | Input::Inspection(_)
+            | Input::Stack(_) => true,
             // Listeners are few, and their queues tell what happens to the others.
             Input::Listener(_) | Input::Carried(_) => return true,
             _ => false,
@@ -239,6 +250,7 @@ impl Gate {
             Input::Transition(x) => x.context.pid(),
             Input::Reset(x) => x.context.pid(),
             Input::Accept(x) => Some(x.pid),
+            Input::Stack(x) => Some(x.pid),
             Input::Socket(x) => x.holder.as_ref().map(|holder| holder.pid),
             _ => None,
         };

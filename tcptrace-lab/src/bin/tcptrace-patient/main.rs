@@ -14,6 +14,7 @@ mod listening;
 mod load;
 mod log;
 mod look_alikes;
+mod mptcp;
 mod owners;
 mod pool;
 mod sockmap;
@@ -65,6 +66,9 @@ enum Mistake {
         /// Watch the listener by epoll, accept one connection, and hang while serving it
         #[arg(long)]
         stuck: bool,
+        /// Close the listener once so many connections wait, and live on
+        #[arg(long)]
+        gives_up_at: Option<usize>,
     },
     /// Accepts, and forgets the connections
     NotWatched {
@@ -119,6 +123,11 @@ enum Mistake {
     },
     /// Accepts, hands the connections to a sockmap, and forgets them
     Sockmap {
+        #[command(flatten)]
+        listen: Listen,
+    },
+    /// Accepts by Multipath TCP, and forgets the connections
+    Mptcp {
         #[command(flatten)]
         listen: Listen,
     },
@@ -256,7 +265,14 @@ fn main() -> Result<()> {
     // What must stay open until the end.
     let mut held = Vec::new();
     match arguments.mistake {
-        Mistake::NeverAccepted { listen, stuck } => close_wait::never_accepted(listen, stuck)?,
+        Mistake::NeverAccepted {
+            listen,
+            stuck: _,
+            gives_up_at: Some(waiting),
+        } => closing::give_up(listen, waiting)?,
+        Mistake::NeverAccepted { listen, stuck, .. } => {
+            close_wait::never_accepted(listen, stuck)?;
+        }
         Mistake::NotWatched { listen } => close_wait::not_watched(listen)?,
         Mistake::EofUnread { listen, mode } => close_wait::eof_unread(listen, mode)?,
         Mistake::ReadNotClosed { listen } => close_wait::read_not_closed(listen)?,
@@ -271,6 +287,7 @@ fn main() -> Result<()> {
         } => pool::pool(connect, connections, remotes, drops)?,
         Mistake::SeveralHolders { listen, mode } => look_alikes::serve(listen, mode)?,
         Mistake::Sockmap { listen } => sockmap::serve(listen)?,
+        Mistake::Mptcp { listen } => mptcp::serve(listen)?,
         Mistake::LeakUntilExhausted { listen, limit } => {
             exhaustion::leak_until_exhausted(listen, limit)?;
         }
