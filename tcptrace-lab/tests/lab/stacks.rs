@@ -73,7 +73,7 @@ fn stacks_name_the_function_that_accepted() -> Result<()> {
         names.iter().any(|name| name.contains("accept")),
         "{names:?}"
     );
-    let ours = names.iter().find(|name| name.contains("not_watched"));
+    let ours = names.iter().find(|name| name.contains("accept_and_forget"));
     assert!(ours.is_some(), "{names:?}");
     let stack = &finding.0["stacks"][0];
     assert_eq!(stack["call"], "accept", "{finding:?}");
@@ -82,7 +82,7 @@ fn stacks_name_the_function_that_accepted() -> Result<()> {
         stack["count"], 3,
         "all were accepted in one place: {finding:?}"
     );
-    let recording = everywhere(agent, "not_watched", "accepted in")?;
+    let recording = everywhere(agent, "accept_and_forget", "accepted in")?;
     let lines = recording.of_type("stack").count();
     assert_eq!(lines, 3, "each sample is told once");
     Ok(())
@@ -117,10 +117,10 @@ fn stacks_name_the_function_that_connected() -> Result<()> {
         names.iter().any(|name| name.contains("connect")),
         "{names:?}"
     );
-    assert!(names.iter().any(|name| name.contains("pool")), "{names:?}");
+    assert!(names.iter().any(|name| name.contains("dial")), "{names:?}");
     assert_eq!(finding.0["stacks"][0]["call"], "connect", "{finding:?}");
     assert_eq!(finding.0["stacks"][0]["pid"], patient.pid(), "{finding:?}");
-    everywhere(agent, "pool", "connected in")?;
+    everywhere(agent, "dial", "connected in")?;
     Ok(())
 }
 
