@@ -182,11 +182,14 @@ impl Finding {
         &self.0["evidence"][name]
     }
 
-    /// What a replay must agree on: every field, less the line's own number.
+    /// What a replay must agree on: every field, less the line's own number, and the wall clock's
+    /// spelling of the instants that it has by the monotonic clock too.
     pub fn verdict(&self) -> Value {
         let mut line = self.0.clone();
         if let Value::Object(fields) = &mut line {
-            fields.remove("seq");
+            for name in ["seq", "time", "since"] {
+                fields.remove(name);
+            }
         }
         line
     }

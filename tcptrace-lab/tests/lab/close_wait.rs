@@ -316,27 +316,6 @@ fn what_a_sockmap_reads_cannot_be_told() -> Result<()> {
 }
 
 #[test]
-fn what_multipath_tcp_reads_cannot_be_told() -> Result<()> {
-    let netns = Netns::new()?;
-    let agent = Agent::record(&format!("--close-wait-after 2s --netns {}", netns.inode()))?;
-    let patient = Patient::start(&netns, "mptcp")?;
-    // Of plain TCP: the server's subflow gets the FIN itself.
-    let clients = connect(&netns, patient.address(), 3)?;
-    thread::sleep(Duration::from_millis(300));
-    drop(clients);
-    await_count(&netns, patient.port(), State::CloseWait, 3)?;
-    agent.await_finding("what MPTCP reads", SOON, |finding| finding.count() == 3)?;
-    let recording = agent.finish()?;
-    let findings = recording.findings_on(patient.port());
-    assert_eq!(findings.len(), 1, "{findings:#?}");
-    assert_eq!(findings[0].name(), "close_wait_leak");
-    assert_eq!(findings[0].confidence(), "unknown");
-    let reason = findings[0].evidence("inference").to_string();
-    assert!(reason.contains("MPTCP"), "{reason}");
-    Ok(())
-}
-
-#[test]
 fn the_proof_names_descriptors_flags_and_threads() -> Result<()> {
     let netns = Netns::new()?;
     let agent = Agent::record(&format!("--close-wait-after 2s --netns {}", netns.inode()))?;

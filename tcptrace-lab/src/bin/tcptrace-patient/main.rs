@@ -14,7 +14,6 @@ mod listening;
 mod load;
 mod log;
 mod look_alikes;
-mod mptcp;
 mod owners;
 mod pool;
 mod sockmap;
@@ -123,11 +122,6 @@ enum Mistake {
     },
     /// Accepts, hands the connections to a sockmap, and forgets them
     Sockmap {
-        #[command(flatten)]
-        listen: Listen,
-    },
-    /// Accepts by Multipath TCP, and forgets the connections
-    Mptcp {
         #[command(flatten)]
         listen: Listen,
     },
@@ -287,7 +281,6 @@ fn main() -> Result<()> {
         } => pool::pool(connect, connections, remotes, drops)?,
         Mistake::SeveralHolders { listen, mode } => look_alikes::serve(listen, mode)?,
         Mistake::Sockmap { listen } => sockmap::serve(listen)?,
-        Mistake::Mptcp { listen } => mptcp::serve(listen)?,
         Mistake::LeakUntilExhausted { listen, limit } => {
             exhaustion::leak_until_exhausted(listen, limit)?;
         }
