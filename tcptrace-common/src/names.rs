@@ -7,6 +7,9 @@ pub const ANSWERS: &str = "ANSWERS";
 /// Per CPU and record kind: how often the ring had no room.
 pub const FAILED: &str = "FAILED";
 
+/// The global that says, when it is not 0, that user stacks are wanted.
+pub const STACKS_WANTED: &str = "STACKS_WANTED";
+
 /// The global with the offsets of the running kernel, see [`crate::layout::Layout`].
 pub const LAYOUT: &str = "LAYOUT";
 /// The global with the in-kernel filter, see [`crate::filter`].

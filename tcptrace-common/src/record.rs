@@ -1,7 +1,7 @@
 //! What the programs emit. Numbers are little-endian, as on every target of the object.
 //!
 //! An event record is a [`Head`], a body of 16 bytes (32 in a [`ClosingBody`]), and the two addresses: 8 bytes for IPv4, 32 for
-//! IPv6. [`Gone`] and [`Exit`] stand alone. Rows (from iterators) and answers (from the on-demand
+//! IPv6. [`Gone`], [`Exit`] and [`Calls`] stand alone. Rows (from iterators) and answers (from the on-demand
 //! programs) travel elsewhere and may be larger.
 //!
 //! Unused parts are whole words: zeroing a few odd bytes becomes a call of `memset`, and a program
@@ -27,11 +27,13 @@ pub enum Kind {
     Exit = 7,
     /// A segment of a handshake met a full queue.
     QueueDrop = 8,
+    /// The user stack of who accepted or connected, when the agent asks for stacks.
+    Stack = 9,
 }
 
 impl Kind {
     /// Every kind, in order; the first has number 1.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Transition,
         Self::Accept,
         Self::Retransmit,
@@ -40,6 +42,7 @@ impl Kind {
         Self::Destroy,
         Self::Exit,
         Self::QueueDrop,
+        Self::Stack,
     ];
 
     /// As written in recordings.
@@ -53,6 +56,7 @@ impl Kind {
             Self::Destroy => "destroy",
             Self::Exit => "process",
             Self::QueueDrop => "queue_drop",
+            Self::Stack => "stack",
         }
     }
 }
@@ -297,6 +301,27 @@ impl Exit {
     pub const NO_STATUS: u16 = u16::MAX;
 }
 
+/// Frames of a user stack that are kept, the innermost ones.
+pub const FRAMES: usize = 32;
+
+/// [`Kind::Stack`]: follows the record of the accept or of the change to SYN_SENT.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Calls {
+    /// CLOCK_MONOTONIC.
+    pub at_ns: u64,
+    /// The address of the `struct sock`.
+    pub sock: u64,
+    /// [`Kind`].
+    pub kind: u16,
+    /// 1 when the thread connected, 0 when it accepted.
+    pub connected: u16,
+    /// The thread's process.
+    pub pid: u32,
+    /// Return addresses in the process's memory, the innermost first; the rest are 0.
+    pub frames: [u64; FRAMES],
+}
+
 /// A socket found by an iterator. `head.kind` is 0.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
@@ -435,6 +460,7 @@ const _: () = {
     assert!(size_of::<Event<ClosingBody, V6>>() == 96);
     assert!(size_of::<Gone>() == 24);
     assert!(size_of::<Exit>() == 40);
+    assert!(size_of::<Calls>() == 24 + 8 * FRAMES);
     assert!(size_of::<Row>() == 112);
     assert!(size_of::<Waiter>() == 48);
     assert!(size_of::<Peek>() == 112 + 80 + 48 * WAITERS);

@@ -17,6 +17,9 @@ use crate::input::{ProcessInfo, SocketKey};
 use crate::units::{MonoNs, Pid};
 
 mod incidents;
+mod stacks;
+
+use stacks::Stacks;
 
 /// Open findings. More than anybody reads; the rest are counted.
 pub(crate) const OPEN: usize = 200;
@@ -106,6 +109,7 @@ pub(crate) struct Book {
     open: Vec<Arc<Finding>>,
     shown: VecDeque<Arc<Finding>>,
     news: Vec<Arc<Finding>>,
+    stacks: Stacks,
     last_id: u32,
     /// What is entered now is for the screen, not news.
     quiet: bool,
@@ -238,6 +242,7 @@ impl Book {
             since: draft.since,
             at,
             growth_per_minute: draft.growth_per_minute,
+            stacks: self.stacks.of(&draft.samples),
             samples: draft.samples,
             evidence: draft.evidence,
             caused_by,

@@ -121,6 +121,7 @@ impl Engine {
         self.rules
             .apply(input, &self.world, &self.settings, &mut outcome.requests);
         self.rules.book_mut().take_news(&mut outcome.findings);
+        self.rules.book().ask_for_stacks(outcome);
         if matches!(input, Input::Tick(_)) {
             let evicted = self.rules.take_evicted();
             self.world.evicted(evicted);

@@ -36,6 +36,7 @@ mod row;
 mod segment;
 mod send_reset;
 mod sock;
+mod stack;
 mod state;
 mod synack;
 mod tables;

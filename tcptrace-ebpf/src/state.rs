@@ -13,11 +13,14 @@ use crate::enqueue;
 use crate::handled::{self, Event, Places};
 use crate::layout::{Memory, Plain, Probe, at, has};
 use crate::sock::{self, File};
+use crate::stack::{self, Call};
 
 /// `enum` of include/net/tcp_states.h.
 const ESTABLISHED: i32 = 1;
+const SYN_SENT: i32 = 2;
 const SYN_RECV: i32 = 3;
 const FIN_WAIT1: i32 = 4;
+const CLOSE: i32 = 7;
 
 /// A state change, as the two programs compare it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -134,6 +137,10 @@ pub(crate) fn report(ctx: &BtfTracePointContext, more: u16) {
         return;
     }
     emit::event::<Plain, _>(Kind::Transition, tp, &identity, about, body);
+    // In softirq the current thread is not the one that connects.
+    if stack::wanted() && (from, to) == (CLOSE, SYN_SENT) && about.flags & flag::OWNED != 0 {
+        stack::emit(ctx, about.sock, &identity, about.pid, Call::Connected);
+    }
 }
 
 /// The task that holds the socket, if one does.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::recording::{Finding, Recording};
@@ -243,12 +244,9 @@ impl Ended {
             String::from_utf8_lossy(&output.stderr)
         );
         let replayed = Recording::parse(&String::from_utf8(output.stdout)?)?;
-        let verdicts = |recording: &Recording| -> Vec<String> {
-            recording
-                .findings()
-                .into_iter()
-                .map(|(id, finding)| format!("{id} {}", finding.verdict()))
-                .collect()
+        let verdicts = |recording: &Recording| -> Vec<Value> {
+            let findings = recording.findings().into_values();
+            findings.map(|finding| finding.verdict()).collect()
         };
         let (live, again) = (verdicts(recording), verdicts(&replayed));
         ensure!(

@@ -157,7 +157,8 @@ impl Gate {
             | Input::SynackRetransmit(_)
             | Input::Reset(_)
             | Input::QueueDrop(_)
-            | Input::Inspection(_) => true,
+            | Input::Inspection(_)
+            | Input::Stack(_) => true,
             // Listeners are few, and their queues tell what happens to the others.
             Input::Listener(_) | Input::Carried(_) => return true,
             _ => false,
@@ -227,6 +228,7 @@ impl Gate {
             Input::Transition(x) => x.context.pid(),
             Input::Reset(x) => x.context.pid(),
             Input::Accept(x) => Some(x.pid),
+            Input::Stack(x) => Some(x.pid),
             Input::Socket(x) => x.holder.as_ref().map(|holder| holder.pid),
             _ => None,
         };

@@ -17,5 +17,6 @@ mod owners;
 mod queues;
 mod report;
 mod segments;
+mod stacks;
 mod traps;
 mod unanswered;

@@ -186,6 +186,23 @@ impl Reading<'_> {
     }
 }
 
+impl Reading<'_> {
+    /// What stacks name: a program can be told by its functions.
+    fn functions(&mut self, recorded: &RecordedFinding) {
+        for frame in recorded.stacks.iter().flat_map(|stack| &stack.frames) {
+            let paths = [("module", &frame.module), ("source", &frame.file)];
+            let last = |path: &String| path.rsplit('/').next().unwrap_or(path).to_owned();
+            let parts = paths.map(|(what, path)| Some((what, path.as_ref().map(last)?)));
+            let function = frame.function.clone().map(|name| ("function", name));
+            for name in parts.into_iter().flatten().chain(function) {
+                if self.names.len() < NAMES {
+                    self.names.insert(name);
+                }
+            }
+        }
+    }
+}
+
 /// Names that are remembered for pseudonyms.
 const NAMES: usize = 100_000;
 
@@ -228,13 +245,20 @@ impl Audience for Reading<'_> {
     ) -> Result<(), Failure> {
         let evidence = match computed {
             Some(finding) => finding
-                .evidence
                 .rows(now)
                 .into_iter()
                 .map(|(name, value)| (name.to_owned(), value))
                 .collect(),
-            None => report::rows(&recorded.evidence),
+            None => {
+                let stacks = recorded
+                    .stack_rows()
+                    .map(|(name, text)| (name.to_owned(), text));
+                let mut rows = report::rows(&recorded.evidence);
+                rows.extend(stacks);
+                rows
+            }
         };
+        self.functions(&recorded);
         let process = recorded.process.as_ref().map(|p| self.process(p));
         let processes = recorded
             .processes

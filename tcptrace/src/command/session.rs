@@ -88,8 +88,10 @@ pub(super) fn open_keeping(
             filter: in_kernel,
             accept_syscalls: !kernel.no_accept_syscalls,
             tier: kernel.tier,
+            stacks: kernel.stacks,
             ..ProbeOptions::default()
         },
+        cmdline: kernel.cmdline,
     };
     take_precedence();
     let kernel = Kernel::open(&options).map_err(kernel_failure)?;

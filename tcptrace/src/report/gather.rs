@@ -235,6 +235,7 @@ impl Collector {
             | Input::Destroy(_)
             | Input::Snapshot(_)
             | Input::Inspection(_)
+            | Input::Stack(_)
             | Input::Process(_) => {}
         }
     }

@@ -17,7 +17,7 @@ struct Pseudonyms {
 }
 
 /// Replaces addresses and names in all of `report`. `names` are those of processes, executables,
-/// cgroups, containers and hosts.
+/// cgroups, containers, hosts, and functions on stacks.
 pub(crate) fn redact(report: &mut Report, names: impl IntoIterator<Item = (&'static str, String)>) {
     let mut known = Pseudonyms::default();
     let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();

@@ -71,7 +71,6 @@ pub(super) fn describe(document: &mut Document, place: &Place, scene: Scene<'_>,
 
     document.heading("Evidence");
     let evidence: Vec<_> = finding
-        .evidence
         .rows(sight.now())
         .into_iter()
         .map(|(name, value)| (name, escape(&value, theme.ascii).into_owned()))

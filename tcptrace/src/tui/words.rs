@@ -7,8 +7,7 @@
 
 use std::str::FromStr;
 
-use tcptrace_core::filter::{Cidr, Family, Filter};
-use tcptrace_core::input::ProcessInfo;
+use tcptrace_core::filter::{Cidr, Family, Filter, in_cgroup, in_container};
 use tcptrace_core::tcp::TcpState;
 use tcptrace_core::units::{NetnsId, Pid, Port};
 use tcptrace_core::world::{Event, Moment, Socket, What};
@@ -253,16 +252,6 @@ fn folded(byte: u8) -> u8 {
 fn has(text: &str, piece: &[u8]) -> bool {
     let mut windows = text.as_bytes().windows(piece.len());
     windows.any(|window| window.iter().map(|b| folded(*b)).eq(piece.iter().copied()))
-}
-
-fn in_container(info: &ProcessInfo, id: &str) -> bool {
-    info.container
-        .as_ref()
-        .is_some_and(|full| full.starts_with(id))
-}
-
-fn in_cgroup(info: &ProcessInfo, path: &str) -> bool {
-    info.cgroup.as_ref().is_some_and(|full| full.contains(path))
 }
 
 impl Bare {

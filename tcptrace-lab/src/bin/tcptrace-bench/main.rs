@@ -51,6 +51,8 @@ enum Load {
     Churn,
     /// The programs in the kernel, under short connections
     Ebpf,
+    /// The same with `--stacks`
+    Stacks,
     /// A process that does nothing but system calls
     Syscalls,
     /// Idle connections
@@ -65,9 +67,10 @@ enum Load {
     Replay,
 }
 
-const LOADS: [Load; 8] = [
+const LOADS: [Load; 9] = [
     Load::Churn,
     Load::Ebpf,
+    Load::Stacks,
     Load::Syscalls,
     Load::Idle,
     Load::Listeners,
@@ -113,7 +116,8 @@ fn run(options: &Options) -> Result<bool> {
     for load in LOADS.into_iter().filter(wanted) {
         let sheet: Sheet = match load {
             Load::Churn => churn::measure(options)?,
-            Load::Ebpf => cost::measure(options)?,
+            Load::Ebpf => cost::measure(options, "eBPF programs", &[])?,
+            Load::Stacks => cost::measure(options, "eBPF programs with --stacks", &["--stacks"])?,
             Load::Syscalls => syscalls::measure(options)?,
             Load::Idle => standing::measure(standing::Crowd::Idle, options)?,
             Load::Listeners => standing::measure(standing::Crowd::Listeners, options)?,
