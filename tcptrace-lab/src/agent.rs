@@ -175,6 +175,10 @@ impl Agent {
         // The pipe's last lines.
         thread::sleep(Duration::from_millis(50));
         self.keep()?;
+        // It fails before it creates a file, or was told to write elsewhere.
+        if self.path().exists() {
+            crate::schema::holds_in(&self.path())?;
+        }
         Ok(Ended {
             status,
             stderr: self.said(),
@@ -206,7 +210,6 @@ impl Agent {
         );
         let recording = ended.recording()?;
         recording.footer()?;
-        crate::schema::holds(&recording)?;
         ended.replay_agrees(&recording)?;
         Ok(recording)
     }
@@ -243,6 +246,7 @@ impl Ended {
             String::from_utf8_lossy(&output.stderr)
         );
         let replayed = Recording::parse(&String::from_utf8(output.stdout)?)?;
+        crate::schema::holds(&replayed)?;
         let verdicts = |recording: &Recording| -> Vec<String> {
             recording
                 .findings()

@@ -10,6 +10,7 @@ mod cost;
 mod machine;
 mod observer;
 mod replay;
+mod report;
 mod sheet;
 mod standing;
 mod storm;
@@ -63,9 +64,11 @@ enum Load {
     Storm,
     /// Replay of generated recordings: speed, and memory
     Replay,
+    /// Reports of generated recordings: the same
+    Report,
 }
 
-const LOADS: [Load; 8] = [
+const LOADS: [Load; 9] = [
     Load::Churn,
     Load::Ebpf,
     Load::Syscalls,
@@ -74,6 +77,7 @@ const LOADS: [Load; 8] = [
     Load::CloseWait,
     Load::Storm,
     Load::Replay,
+    Load::Report,
 ];
 
 impl Options {
@@ -120,6 +124,7 @@ fn run(options: &Options) -> Result<bool> {
             Load::CloseWait => standing::measure(standing::Crowd::CloseWait, options)?,
             Load::Storm => storm::measure(options)?,
             Load::Replay => replay::measure(options)?,
+            Load::Report => report::measure(options)?,
         };
         if !options.json {
             if sheets.is_empty() {

@@ -1,13 +1,12 @@
 //! Which segment was lost, judged from both ends: one rule for each of the seven segments of a
 //! connection's beginning and end that can be lost.
 
-use std::collections::BTreeSet;
-
 use serde::Serialize;
 use tcptrace_core::tcp::Endpoint;
 
 use super::clocks::Clocks;
-use super::{Ends, Handshake, Pair, Side};
+use super::join::Pair;
+use super::{Belongs, Ends, Handshake, Side};
 use crate::report::units::instant;
 
 /// What became of one segment.
@@ -16,7 +15,8 @@ pub(crate) struct Verdict {
     /// The connection, the first host's end first.
     pub(crate) connection: String,
     /// Which segment: `SYN`, `SYN-ACK`, `final ACK`, `first FIN`, `ACK of the first FIN`,
-    /// `second FIN`, `last ACK`, `second FIN or last ACK`, or `accept queue` when nothing was lost.
+    /// `second FIN`, `last ACK`; `first FIN or its ACK`, `second FIN or last ACK` where it cannot be
+    /// told which; or `accept queue` when nothing was lost.
     pub(crate) segment: &'static str,
     /// Who sent it.
     pub(crate) from: String,
@@ -36,6 +36,8 @@ pub(crate) struct Verdict {
 struct View<'a> {
     ours: &'a Side,
     theirs: Option<&'a Side>,
+    /// Whether the peer is the other host at all.
+    belongs: Belongs,
     /// Of the other host's listener, about us.
     knocked: Option<&'a Handshake>,
     us: &'a str,
@@ -63,57 +65,36 @@ pub(super) fn all(
 ) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     let offset = i128::from(clocks.offset_ns);
-    let addresses_a: BTreeSet<_> = a.sides.values().filter_map(|s| s.local.address).collect();
-    let addresses_b: BTreeSet<_> = b.sides.values().filter_map(|s| s.local.address).collect();
-    let listens = |ends: &Ends| -> BTreeSet<_> {
-        ends.handshakes
-            .keys()
-            .filter_map(|(l, _)| l.address)
-            .collect()
-    };
-    let (listens_a, listens_b) = (listens(a), listens(b));
     for (ours, theirs) in pairs {
-        // Trouble with a third host is not theirs to explain.
-        let known = |side: &Side, own: &BTreeSet<_>, listening: &BTreeSet<_>| {
-            side.peer
-                .address
-                .is_some_and(|x| own.contains(&x) || listening.contains(&x))
-        };
-        if let Some(side) = ours
-            && (theirs.is_some() || known(side, &addresses_b, &listens_b))
-        {
+        for second in [false, true] {
+            let (side, other, host, us, them) = if second {
+                (theirs, ours, a, &names[1], &names[0])
+            } else {
+                (ours, theirs, b, &names[0], &names[1])
+            };
+            let Some(side) = side else { continue };
+            // Trouble with a third host is not theirs to explain.
+            let belongs = match other {
+                Some(_) => Belongs::Surely,
+                None => host.addresses.belongs(side.peer),
+            };
+            if belongs == Belongs::No {
+                continue;
+            }
             let view = View {
                 ours: side,
-                theirs: *theirs,
-                knocked: knock(b, side),
-                us: &names[0],
-                them: &names[1],
-                shift: -offset,
-                second: false,
+                theirs: *other,
+                belongs,
+                knocked: knock(host, side),
+                us,
+                them,
+                shift: if second { offset } else { -offset },
+                second,
             };
             let court = Court {
                 clocks,
                 sure,
-                other_overflows: &b.overflows,
-            };
-            court.judge(&view, &mut verdicts);
-        }
-        if let Some(side) = theirs
-            && (ours.is_some() || known(side, &addresses_a, &listens_a))
-        {
-            let view = View {
-                ours: side,
-                theirs: *ours,
-                knocked: knock(a, side),
-                us: &names[1],
-                them: &names[0],
-                shift: offset,
-                second: true,
-            };
-            let court = Court {
-                clocks,
-                sure,
-                other_overflows: &a.overflows,
+                other_overflows: &host.overflows,
             };
             court.judge(&view, &mut verdicts);
         }
@@ -215,16 +196,24 @@ impl Court<'_> {
                     Some(_) => "until one of them arrived",
                     None => "and none is known to have arrived",
                 };
+                let perhaps = match view.belongs {
+                    Belongs::Perhaps => format!(
+                        "; that {} is {them}'s is inferred: it listens on that port, and its \
+                         recording shows no address",
+                        side.peer
+                    ),
+                    Belongs::Surely | Belongs::No => String::new(),
+                };
                 verdicts.push(self.verdict(
                     view,
                     "SYN",
                     (us, them),
                     side.syn_repeats,
                     began,
-                    true,
+                    view.belongs == Belongs::Surely,
                     format!(
                         "{us}'s SYN was lost on its way to {them}: it was repeated {}, {arrived}; \
-                         {them} repeated no SYN-ACK",
+                         {them} repeated no SYN-ACK{perhaps}",
                         times(side.syn_repeats)
                     ),
                 ));
@@ -255,61 +244,70 @@ impl Court<'_> {
         };
         let began = side.fin_sent.unwrap_or(repeat);
         let n = times(side.fin_repeats);
-        let arrived = view
-            .theirs
-            .and_then(|s| s.fin_arrived)
-            .map(|at| at + view.shift);
         let (which, ack) = if side.closed_first {
             ("first FIN", "ACK of the first FIN")
         } else {
             ("second FIN", "last ACK")
         };
-        let blur = self.clocks.blur();
-        match arrived {
-            // Before it was repeated: the first copy came through.
-            Some(at) if at < repeat => {
-                let sure = self.clocks.known() && repeat - at > blur;
+        let arrived = view.theirs.and_then(|s| s.fin_arrived);
+        let late = arrived.and_then(|at| self.clocks.late(view.second, began, at));
+        let doubt = match arrived {
+            Some(_) if late.is_none() => {
+                Some("the hosts' clocks cannot be compared, so which is not known".to_owned())
+            }
+            None if view.theirs.is_some_and(|s| s.orphaned) => Some(format!(
+                "{them}'s process had closed already, and its kernel does not tell which"
+            )),
+            _ => None,
+        };
+        if let Some(why) = doubt {
+            let either = if side.closed_first {
+                "first FIN or its ACK"
+            } else {
+                "second FIN or last ACK"
+            };
+            verdicts.push(self.verdict(
+                view,
+                either,
+                (us, them),
+                side.fin_repeats,
+                began,
+                false,
+                format!(
+                    "{us}'s {which} was repeated {n}, so it or its acknowledgement was lost: {why}"
+                ),
+            ));
+            return;
+        }
+        match late {
+            // Long before it was repeated: the first copy came through.
+            Some(late) if 2 * late.by < repeat - began => {
                 verdicts.push(self.verdict(
                     view,
                     ack,
                     (them, us),
                     side.fin_repeats,
                     began,
-                    sure,
+                    late.sure,
                     format!(
                         "{us}'s {which} reached {them}, but its acknowledgement was lost on its way \
                          back: {us} repeated the FIN {n}"
                     ),
                 ));
             }
-            Some(at) => {
-                let sure = self.clocks.known() && at - repeat > -blur;
-                let late = (at - began).clamp(0, i64::MAX.into()) as u64;
+            Some(late) => {
+                let by = late.by.clamp(0, i64::MAX.into()) as u64;
                 verdicts.push(self.verdict(
                     view,
                     which,
                     (us, them),
                     side.fin_repeats,
                     began,
-                    sure,
+                    late.sure && side.fin_sent.is_some(),
                     format!(
                         "{us}'s {which} was lost on its way to {them}: it was repeated {n} and arrived \
                          {} after it was first sent",
-                        crate::report::units::span(std::time::Duration::from_nanos(late))
-                    ),
-                ));
-            }
-            None if view.theirs.is_some_and(|s| s.orphaned) => {
-                verdicts.push(self.verdict(
-                    view,
-                    "second FIN or last ACK",
-                    (us, them),
-                    side.fin_repeats,
-                    began,
-                    false,
-                    format!(
-                        "{us}'s {which} was repeated {n}, so it or its acknowledgement was lost: \
-                         {them}'s process had closed already, and its kernel does not tell which"
+                        crate::report::units::span(std::time::Duration::from_nanos(by))
                     ),
                 ));
             }
