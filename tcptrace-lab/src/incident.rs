@@ -46,7 +46,8 @@ pub fn record(directory: &Path) -> Result<()> {
         start(&hosts.client, "client.ndjson", "")?,
         start(&hosts.server, "web.ndjson.zst", "--rotate-every 10s")?,
     ];
-    happen(&hosts)?;
+    // Whoever makes a mistake outlives the recordings.
+    let _patients = happen(&hosts)?;
     for agent in agents {
         let ended = agent.end(Signal::SIGINT)?;
         ensure!(
@@ -58,7 +59,7 @@ pub fn record(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-fn happen(hosts: &TwoHosts) -> Result<()> {
+fn happen(hosts: &TwoHosts) -> Result<Vec<Patient>> {
     let until = Instant::now() + LONG;
     let serve = |mistake: &str| {
         Patient::start(
@@ -74,7 +75,7 @@ fn happen(hosts: &TwoHosts) -> Result<()> {
     let orders = serve("leak-until-exhausted --name orders --limit 40 --backlog 4")?;
     let search = serve("not-watched --name search --backlog 8")?;
     let legacy = serve("ends --ending linger --name legacy")?;
-    let upload = serve("accept-slowly --name upload --every-ms 1")?;
+    let slow = serve("accept-slowly --name upload --every-ms 1")?;
     let at = |patient: &Patient| hosts.server_at(patient.port());
 
     let trading = trade(&hosts.client, at(&web), until)?;
@@ -91,7 +92,7 @@ fn happen(hosts: &TwoHosts) -> Result<()> {
         let _ = client[0].read(&mut [0; 8]);
     }
     // The link loses what ends the connections of `upload`, and hides the server's answers from a flood.
-    let (upload, flooded) = (at(&upload), at(&search));
+    let (upload, flooded) = (at(&slow), at(&search));
     hosts.client.nft(&format!(
         "table inet lab {{\nchain arriving {{\ntype filter hook input priority 0\n\
          tcp sport {} tcp flags & fin == fin counter drop\n\
@@ -105,8 +106,8 @@ fn happen(hosts: &TwoHosts) -> Result<()> {
     hosts.client.stop_dropping()?;
     drop((flood, waiting));
     trading.join().expect("it does not panic")?;
-    drop((cut, legacy, orders, search, web));
-    Ok(())
+    drop(cut);
+    Ok(vec![web, orders, search, legacy, slow])
 }
 
 /// Customers without a fault, on a thread of their own.

@@ -17,7 +17,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 use tcptrace_core::Input;
-use tcptrace_core::input::{ResetDirection, SocketKey, Transition};
+use tcptrace_core::input::{DropOutcome, Queue, ResetDirection, SocketKey, Transition};
 use tcptrace_core::tcp::{Endpoint, TcpState};
 use tcptrace_core::units::{MonoNs, SockId};
 
@@ -126,7 +126,21 @@ pub(super) struct Handshake {
     pub(super) synack_repeats: u32,
     /// The client had answered: the accept queue was full.
     pub(super) answered: bool,
-    pub(super) dropped: u32,
+    /// Segments that met a full accept queue, and SYNs that met a full SYN queue.
+    pub(super) accept_drops: u32,
+    pub(super) syn_drops: u32,
+    /// SYNs that were answered with a cookie, which is sent once and remembered by nobody.
+    pub(super) cookies: u32,
+}
+
+/// What a host's kernel counted in a second or so, for all of its listeners together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counted {
+    pub(super) at: i128,
+    /// Segments that met a full accept queue.
+    pub(super) overflows: u64,
+    /// SYNs that were answered with a cookie.
+    pub(super) cookies: u64,
 }
 
 /// What one recording tells of its connections.
@@ -137,9 +151,10 @@ pub(crate) struct Ends {
     handshakes: BTreeMap<(Endpoint, Endpoint), Handshake>,
     addresses: Addresses,
     evicted: u64,
-    /// When the kernel dropped what came for a full accept queue, by its counters.
-    overflows: Vec<(i128, u64)>,
-    last_overflows: BTreeMap<u32, u64>,
+    counted: Vec<Counted>,
+    last_counted: BTreeMap<u32, (u64, u64)>,
+    /// Looks at listeners whose accept queue was full; the others have no times.
+    full: BTreeMap<Endpoint, Vec<i128>>,
 }
 
 impl Ends {
@@ -173,7 +188,18 @@ impl Ends {
                 handshake.answered |= x.acked && !x.defer_accept;
             }
             Input::QueueDrop(x) => {
-                self.handshake(&x.key).dropped += 1;
+                let handshake = self.handshake(&x.key);
+                match (x.outcome, x.queue) {
+                    (DropOutcome::Cookie, _) => handshake.cookies += 1,
+                    (DropOutcome::Dropped, Queue::Accept) => handshake.accept_drops += 1,
+                    (DropOutcome::Dropped, Queue::Syn) => handshake.syn_drops += 1,
+                }
+            }
+            Input::Listener(x) if self.full.len() < ADDRESSES => {
+                let looks = self.full.entry(x.key.local).or_default();
+                if x.accept.depth > x.accept.limit && looks.len() < ADDRESSES {
+                    looks.push(wall(x.at));
+                }
             }
             Input::Reset(x) => {
                 let at = wall(x.at);
@@ -185,13 +211,15 @@ impl Ends {
                 }
             }
             Input::Counters(x) => {
-                let before = self
-                    .last_overflows
-                    .insert(x.netns.0, x.listen_overflows)
-                    .unwrap_or(x.listen_overflows);
-                let more = x.listen_overflows.saturating_sub(before);
-                if more > 0 && self.overflows.len() < CONNECTIONS {
-                    self.overflows.push((wall(x.at), more));
+                let now = (x.listen_overflows, x.req_q_full_do_cookies);
+                let before = self.last_counted.insert(x.netns.0, now).unwrap_or(now);
+                let counted = Counted {
+                    at: wall(x.at),
+                    overflows: now.0.saturating_sub(before.0),
+                    cookies: now.1.saturating_sub(before.1),
+                };
+                if counted.overflows + counted.cookies > 0 && self.counted.len() < CONNECTIONS {
+                    self.counted.push(counted);
                 }
             }
             _ => {}
@@ -306,18 +334,16 @@ impl Meeting {
         let same_boot = !a.host.boot_id.is_empty() && a.host.boot_id == b.host.boot_id;
         let pairs = join(ends_a, ends_b, same_boot);
         let clocks = Clocks::compare(&pairs, same_boot);
-        let names = if a.host.name == b.host.name {
-            [
-                format!("{} (A)", a.host.name),
-                format!("{} (B)", b.host.name),
-            ]
-        } else {
-            [a.host.name.clone(), b.host.name.clone()]
-        };
+        let names = [a.host.name.clone(), b.host.name.clone()];
         let sure = a.totals.lost == 0 && b.totals.lost == 0;
         let mut verdicts = verdict::all(ends_a, ends_b, &pairs, &clocks, &names, sure);
         let left_out = verdicts.len().saturating_sub(VERDICTS) as u64;
         verdicts.truncate(VERDICTS);
+        // Two recordings of one host, one after the other, have no two ends.
+        let both = pairs.iter().any(|(a, b)| a.is_some() && b.is_some());
+        if same_boot && !both && verdicts.is_empty() {
+            return None;
+        }
         Some(Self {
             hosts: names,
             joined: pairs

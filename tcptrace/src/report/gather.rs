@@ -367,7 +367,7 @@ impl Collector {
             .iter()
             .filter_map(|id| self.findings.remove(id))
             .collect();
-        findings.sort_by_key(|f| std::cmp::Reverse((f.status != "resolved", f.worst())));
+        findings.sort_by_key(Finding::rank);
         HostReport {
             begin_wall_ns: self.begin_wall_ns,
             end_wall_ns: (i128::from(self.end.0) + self.offset) as i64,

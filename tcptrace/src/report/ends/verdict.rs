@@ -1,6 +1,8 @@
 //! Which segment was lost, judged from both ends: one rule for each of the seven segments of a
 //! connection's beginning and end that can be lost.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use serde::Serialize;
 use tcptrace_core::tcp::Endpoint;
 
@@ -16,7 +18,8 @@ pub(crate) struct Verdict {
     pub(crate) connection: String,
     /// Which segment: `SYN`, `SYN-ACK`, `final ACK`, `first FIN`, `ACK of the first FIN`,
     /// `second FIN`, `last ACK`; `first FIN or its ACK`, `second FIN or last ACK` where it cannot be
-    /// told which; or `accept queue` when nothing was lost.
+    /// told which, `SYN or SYN-ACK` where cookies hide it; or `accept queue` or `SYN queue` when
+    /// nothing was lost.
     pub(crate) segment: &'static str,
     /// Who sent it.
     pub(crate) from: String,
@@ -51,7 +54,7 @@ struct View<'a> {
 struct Court<'a> {
     clocks: &'a Clocks,
     sure: bool,
-    other_overflows: &'a [(i128, u64)],
+    other: &'a Ends,
 }
 
 /// Every verdict, in order of time.
@@ -94,7 +97,7 @@ pub(super) fn all(
             let court = Court {
                 clocks,
                 sure,
-                other_overflows: &host.overflows,
+                other: host,
             };
             court.judge(&view, &mut verdicts);
         }
@@ -103,23 +106,22 @@ pub(super) fn all(
     verdicts
 }
 
-/// What the other host's listener saw of our handshake. A listener may be bound to any address.
+/// What the other host's listener saw of our handshake.
 fn knock<'a>(other: &'a Ends, side: &Side) -> Option<&'a Handshake> {
-    let any = Endpoint {
-        address: None,
-        ..side.peer
-    };
-    let unspecified = |v6: bool| Endpoint {
-        address: Some(if v6 {
-            std::net::Ipv6Addr::UNSPECIFIED.into()
-        } else {
-            std::net::Ipv4Addr::UNSPECIFIED.into()
-        }),
-        ..side.peer
-    };
-    [side.peer, any, unspecified(false), unspecified(true)]
+    names_of(side.peer)
         .into_iter()
         .find_map(|listener| other.handshakes.get(&(listener, side.local)))
+}
+
+/// Where a listener may be bound that an address leads to: a listener can be bound to any address.
+fn names_of(end: Endpoint) -> [Endpoint; 4] {
+    let at = |address| Endpoint { address, ..end };
+    [
+        end,
+        at(None),
+        at(Some(Ipv4Addr::UNSPECIFIED.into())),
+        at(Some(Ipv6Addr::UNSPECIFIED.into())),
+    ]
 }
 
 fn times(count: u32) -> String {
@@ -144,94 +146,118 @@ impl Court<'_> {
         }
         let knocked = view.knocked.copied().unwrap_or_default();
         let began = side.syn_sent.unwrap_or(side.first);
-        if knocked.answered || knocked.dropped > 0 {
+        let (repeats, n) = (side.syn_repeats, times(side.syn_repeats));
+        let mut say = |segment, way, repeated, exact, what| {
+            verdicts.push(self.verdict(view, segment, way, repeated, began, exact, what));
+        };
+        if knocked.answered || knocked.accept_drops > 0 {
             let after = match knocked.synack_repeats {
                 0 => String::new(),
                 n => format!(", so its SYN-ACK was repeated {}", times(n)),
             };
-            verdicts.push(self.verdict(
-                view,
+            say(
                 "accept queue",
                 (us, them),
-                side.syn_repeats.max(knocked.synack_repeats),
-                began,
+                repeats.max(knocked.synack_repeats),
                 true,
                 format!(
                     "nothing was lost: {them}'s accept queue was full when {us}'s handshake arrived{after}"
                 ),
-            ));
-        } else if side.syn_repeats > 0 && knocked.synack_repeats > 0 {
-            verdicts.push(self.verdict(
-                view,
+            );
+            return;
+        }
+        if repeats == 0 {
+            if knocked.synack_repeats > 0 && side.established.is_some() {
+                say(
+                    "final ACK",
+                    (us, them),
+                    knocked.synack_repeats,
+                    true,
+                    format!(
+                        "{us} took itself for connected, but its final ACK was lost on its way to \
+                         {them}, which repeated its SYN-ACK {}",
+                        times(knocked.synack_repeats)
+                    ),
+                );
+            }
+            return;
+        }
+        if knocked.syn_drops > 0 {
+            say(
+                "SYN queue",
+                (us, them),
+                repeats,
+                true,
+                format!(
+                    "nothing was lost: {them}'s SYN queue was full when {us}'s SYN arrived, so it was \
+                     repeated {n}"
+                ),
+            );
+            return;
+        }
+        if knocked.synack_repeats + knocked.cookies > 0 {
+            let theirs = match knocked.synack_repeats {
+                0 => "which was a cookie and is not repeated".to_owned(),
+                n => format!("which {them} repeated {}", times(n)),
+            };
+            say(
                 "SYN-ACK",
                 (them, us),
-                side.syn_repeats,
-                began,
+                repeats,
                 true,
                 format!(
                     "{us}'s SYN reached {them}, whose SYN-ACK was lost on its way back: {us} repeated \
-                     its SYN {}, {them} its SYN-ACK {}",
-                    times(side.syn_repeats),
-                    times(knocked.synack_repeats)
+                     its SYN {n}, and so the answer, {theirs}"
                 ),
-            ));
-        } else if side.syn_repeats > 0 {
-            let full = self.overflowed(view, began, side.established.unwrap_or(side.last));
-            if full > 0 && side.syn_repeats > 0 {
-                verdicts.push(self.verdict(
-                    view,
-                    "accept queue",
-                    (us, them),
-                    side.syn_repeats,
-                    began,
-                    false,
-                    format!(
-                        "{them}'s accept queue was full when {us}'s SYN was repeated ({}): its kernel \
-                         refused {full} in that time",
-                        times(side.syn_repeats)
-                    ),
-                ));
-            } else {
-                let arrived = match view.theirs.and_then(|s| s.established) {
-                    Some(_) => "until one of them arrived",
-                    None => "and none is known to have arrived",
-                };
-                let perhaps = match view.belongs {
-                    Belongs::Perhaps => format!(
-                        "; that {} is {them}'s is inferred: it listens on that port, and its \
-                         recording shows no address",
-                        side.peer
-                    ),
-                    Belongs::Surely | Belongs::No => String::new(),
-                };
-                verdicts.push(self.verdict(
-                    view,
-                    "SYN",
-                    (us, them),
-                    side.syn_repeats,
-                    began,
-                    view.belongs == Belongs::Surely,
-                    format!(
-                        "{us}'s SYN was lost on its way to {them}: it was repeated {}, {arrived}; \
-                         {them} repeated no SYN-ACK{perhaps}",
-                        times(side.syn_repeats)
-                    ),
-                ));
-            }
-        } else if knocked.synack_repeats > 0 && side.established.is_some() {
-            verdicts.push(self.verdict(
-                view,
-                "final ACK",
+            );
+            return;
+        }
+        let (refused, cookies) = self.counted(view, began, side.established.unwrap_or(side.last));
+        if refused > 0 {
+            say(
+                "accept queue",
                 (us, them),
-                knocked.synack_repeats,
-                began,
-                true,
+                repeats,
+                false,
                 format!(
-                    "{us} took itself for connected, but its final ACK was lost on its way to {them}, \
-                     which repeated its SYN-ACK {}",
-                    times(knocked.synack_repeats)
+                    "{them}'s accept queue was full when {us}'s SYN was repeated ({n}): its kernel \
+                     refused {refused} in that time"
                 ),
-            ));
+            );
+        } else if cookies > 0 {
+            say(
+                "SYN or SYN-ACK",
+                (us, them),
+                repeats,
+                false,
+                format!(
+                    "{us}'s SYN was repeated {n}, so it or its answer was lost: {them} answered \
+                     {cookies} SYNs with cookies in that time, which leave no trace one by one"
+                ),
+            );
+        } else {
+            let arrived = match view.theirs.and_then(|s| s.established) {
+                Some(_) => "until one of them arrived",
+                None => "and none is known to have arrived",
+            };
+            let perhaps = match view.belongs {
+                Belongs::Perhaps => format!(
+                    "; that {} is {them}'s is inferred: it listens on that port, and its recording \
+                     shows no address",
+                    side.peer
+                ),
+                Belongs::Surely | Belongs::No => String::new(),
+            };
+            say(
+                "SYN",
+                (us, them),
+                repeats,
+                view.belongs == Belongs::Surely,
+                format!(
+                    "{us}'s SYN was lost on its way to {them}: it was repeated {n}, {arrived}; {them} \
+                     repeated no SYN-ACK{perhaps}"
+                ),
+            );
         }
     }
 
@@ -331,16 +357,25 @@ impl Court<'_> {
         }
     }
 
-    /// What the other host's kernel refused between two of our instants.
-    fn overflowed(&self, view: &View<'_>, from: i128, to: i128) -> u64 {
-        // Its counters are read once a second.
+    /// What the other host's kernel refused for want of room in an accept queue, and what it answered
+    /// with cookies, between two of our instants. Its counters are those of all of its listeners: an
+    /// overflow is ours only where our listener was seen full, or nobody looked.
+    fn counted(&self, view: &View<'_>, from: i128, to: i128) -> (u64, u64) {
+        // Its counters are read, and its listeners looked at, once a second.
         const READ: i128 = 1_500_000_000;
-        self.other_overflows
-            .iter()
-            .map(|(at, more)| (at + view.shift, *more))
-            .filter(|(at, _)| *at >= from && *at <= to + READ)
-            .map(|(_, more)| more)
-            .sum()
+        let within = |at: i128| (from..=to + READ).contains(&(at + view.shift));
+        let (mut refused, mut cookies) = (0, 0);
+        for counted in self.other.counted.iter().filter(|c| within(c.at)) {
+            refused += counted.overflows;
+            cookies += counted.cookies;
+        }
+        let looks = names_of(view.ours.peer)
+            .into_iter()
+            .find_map(|listener| self.other.full.get(&listener));
+        if looks.is_some_and(|full| !full.iter().any(|at| within(*at))) {
+            refused = 0;
+        }
+        (refused, cookies)
     }
 
     #[expect(
