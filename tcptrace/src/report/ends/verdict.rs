@@ -212,7 +212,8 @@ impl Court<'_> {
             );
             return;
         }
-        let (refused, cookies) = self.counted(view, began, side.established.unwrap_or(side.last));
+        let (refused, elsewhere, cookies) =
+            self.counted(view, began, side.established.unwrap_or(side.last));
         if refused > 0 {
             say(
                 "accept queue",
@@ -246,13 +247,18 @@ impl Court<'_> {
                      shows no address",
                     side.peer
                 ),
+                // Its listener was not seen full, but nobody looked at that moment.
+                _ if elsewhere > 0 => format!(
+                    "; or it met a full accept queue, for which {them}'s kernel refused {elsewhere} \
+                     segments in that time"
+                ),
                 Belongs::Surely | Belongs::No => String::new(),
             };
             say(
                 "SYN",
                 (us, them),
                 repeats,
-                view.belongs == Belongs::Surely,
+                view.belongs == Belongs::Surely && elsewhere == 0,
                 format!(
                     "{us}'s SYN was lost on its way to {them}: it was repeated {n}, {arrived}; {them} \
                      repeated no SYN-ACK{perhaps}"
@@ -359,8 +365,9 @@ impl Court<'_> {
 
     /// What the other host's kernel refused for want of room in an accept queue, and what it answered
     /// with cookies, between two of our instants. Its counters are those of all of its listeners: an
-    /// overflow is ours only where our listener was seen full, or nobody looked.
-    fn counted(&self, view: &View<'_>, from: i128, to: i128) -> (u64, u64) {
+    /// overflow is ours (the first number) only where our listener was seen full, or nobody looked at
+    /// any; else it may be another's (the second).
+    fn counted(&self, view: &View<'_>, from: i128, to: i128) -> (u64, u64, u64) {
         // Its counters are read, and its listeners looked at, once a second.
         const READ: i128 = 1_500_000_000;
         let within = |at: i128| (from..=to + READ).contains(&(at + view.shift));
@@ -372,10 +379,10 @@ impl Court<'_> {
         let looks = names_of(view.ours.peer)
             .into_iter()
             .find_map(|listener| self.other.full.get(&listener));
-        if looks.is_some_and(|full| !full.iter().any(|at| within(*at))) {
-            refused = 0;
+        match looks {
+            Some(full) if !full.iter().any(|at| within(*at)) => (0, refused, cookies),
+            _ => (refused, 0, cookies),
         }
-        (refused, cookies)
     }
 
     #[expect(
