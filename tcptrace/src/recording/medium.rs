@@ -119,8 +119,13 @@ impl Medium {
 }
 
 /// Reads up to the next bytes that look like the beginning of a frame. Others can look so too: they
-/// are then damage again.
+/// are then damage again. A step is made in any case, because the decoder leaves what it failed at, which
+/// may be the beginning of the damaged frame.
 fn find_frame(source: &mut BufReader<Counted>) -> io::Result<bool> {
+    if source.fill_buf()?.is_empty() {
+        return Ok(false);
+    }
+    source.consume(1);
     let mut last = [0; ZSTD.len()];
     for byte in source.by_ref().bytes() {
         last.rotate_left(1);
