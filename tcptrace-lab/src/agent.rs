@@ -176,6 +176,10 @@ impl Agent {
         // The pipe's last lines.
         thread::sleep(Duration::from_millis(50));
         self.keep()?;
+        // It fails before it creates a file, or was told to write elsewhere.
+        if self.path().exists() {
+            crate::schema::holds_in(&self.path())?;
+        }
         Ok(Ended {
             status,
             stderr: self.said(),
@@ -207,7 +211,6 @@ impl Agent {
         );
         let recording = ended.recording()?;
         recording.footer()?;
-        crate::schema::holds(&recording)?;
         ended.replay_agrees(&recording)?;
         Ok(recording)
     }
@@ -244,6 +247,7 @@ impl Ended {
             String::from_utf8_lossy(&output.stderr)
         );
         let replayed = Recording::parse(&String::from_utf8(output.stdout)?)?;
+        crate::schema::holds(&replayed)?;
         let verdicts = |recording: &Recording| -> Vec<Value> {
             let findings = recording.findings().into_values();
             findings.map(|finding| finding.verdict()).collect()

@@ -20,7 +20,7 @@ use crate::recording::{
     Footer, Header, Play, RecordedFinding, RecordedProcess, RecordedService, Shelf, Tape,
     wall_of_stamp,
 };
-use crate::report::{self, Collector, Host, HostReport, Meeting, Probe, Report};
+use crate::report::{self, Collector, Host, HostReport, Probe, Report};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -96,8 +96,7 @@ pub(super) fn run(args: &ReportArgs) -> Result<(), Failure> {
         before += tape.bytes();
     }
     bar.finish_and_clear();
-    let ends = Meeting::of(&hosts);
-    let mut whole = Report::new(env!("CARGO_PKG_VERSION"), hosts, ends, notes);
+    let mut whole = Report::new(env!("CARGO_PKG_VERSION"), hosts, notes);
     if args.redact {
         report::redact(&mut whole, names);
     }

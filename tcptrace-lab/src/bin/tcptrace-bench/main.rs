@@ -10,6 +10,7 @@ mod cost;
 mod machine;
 mod observer;
 mod replay;
+mod report;
 mod sheet;
 mod standing;
 mod storm;
@@ -65,6 +66,8 @@ enum Load {
     Storm,
     /// Replay of generated recordings: speed, and memory
     Replay,
+    /// Reports of generated recordings: the same
+    Report,
 }
 
 const LOADS: [Load; 9] = [
@@ -77,6 +80,7 @@ const LOADS: [Load; 9] = [
     Load::CloseWait,
     Load::Storm,
     Load::Replay,
+    Load::Report,
 ];
 
 impl Options {
@@ -124,6 +128,7 @@ fn run(options: &Options) -> Result<bool> {
             Load::CloseWait => standing::measure(standing::Crowd::CloseWait, options)?,
             Load::Storm => storm::measure(options)?,
             Load::Replay => replay::measure(options)?,
+            Load::Report => report::measure(options)?,
         };
         if !options.json {
             if sheets.is_empty() {
