@@ -349,4 +349,3 @@ fn actor(context: Context, world: &World) -> Option<Owner> {
 fn owner_of(key: &SocketKey, world: &World) -> Option<Owner> {
     party(world.socket(key.sock)?, world)
 }
-

@@ -91,6 +91,10 @@ pub(super) struct Stacks {
 
 impl Stacks {
     /// A socket was opened so.
+    #[expect(
+        clippy::mutable_key_type,
+        reason = "neither hash nor equality of a trace looks at what changes"
+    )]
     pub(super) fn note(&mut self, sock: SockId, raw: &RawStack) {
         if raw.frames.is_empty() || self.of.len() >= SOCKETS {
             return;

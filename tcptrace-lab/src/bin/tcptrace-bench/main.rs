@@ -70,7 +70,7 @@ enum Load {
     Report,
 }
 
-const LOADS: [Load; 9] = [
+const LOADS: [Load; 10] = [
     Load::Churn,
     Load::Ebpf,
     Load::Stacks,

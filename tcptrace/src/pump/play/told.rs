@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use tcptrace_core::finding::{
-    Cause, Confidence, Evidence, Finding, FindingId, Kind, Owner, Provenance, Service, Severity,
-    Status, ToldEvidence,
+    Cause, Confidence, Evidence, Finding, FindingId, Kind, Opening, Owner, Provenance, Service,
+    Severity, Status, ToldEvidence,
 };
-use tcptrace_core::input::{ProcessInfo, SocketKey};
+use tcptrace_core::input::{Frame, OpeningCall, ProcessInfo, SocketKey};
 use tcptrace_core::units::{NetnsId, SockId};
 
-use crate::recording::{RecordedFinding, RecordedProcess, RecordedService};
+use crate::recording::{RecordedFinding, RecordedOpening, RecordedProcess, RecordedService};
 use crate::report;
 
 /// The finding, if this tcptrace knows its kind.
@@ -63,6 +63,7 @@ pub(super) fn finding(told: &RecordedFinding) -> Option<Finding> {
                 peer: sample.peer,
             })
             .collect(),
+        stacks: told.stacks.iter().filter_map(opening).collect(),
         evidence: Evidence::Told(ToldEvidence {
             summary: told.summary.clone(),
             advice: told.advice.clone(),
@@ -92,6 +93,19 @@ fn confidence(written: Option<&String>) -> Confidence {
         .unwrap_or(Confidence::Unknown)
 }
 
+/// Nothing for a call that this tcptrace does not know.
+fn opening(told: &RecordedOpening) -> Option<Opening> {
+    let frames = told.frames.iter().cloned().map(Frame::from);
+    Some(Opening {
+        call: [OpeningCall::Accept, OpeningCall::Connect]
+            .into_iter()
+            .find(|call| call.name() == told.call)?,
+        pid: told.pid,
+        count: told.count,
+        frames: frames.collect(),
+    })
+}
+
 fn owner(process: &RecordedProcess) -> Owner {
     let provenances = [
         Provenance::Connect,
@@ -112,6 +126,7 @@ fn owner(process: &RecordedProcess) -> Owner {
             ns_pid: process.ns_pid,
             cgroup: text(&process.cgroup),
             container: text(&process.container),
+            cmdline: text(&process.cmdline),
         }),
         provenance: process
             .provenance
