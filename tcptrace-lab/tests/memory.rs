@@ -115,11 +115,11 @@ fn resets_for_want_of_memory() -> Result<()> {
     let found: Vec<_> = recording
         .findings()
         .into_values()
-        .filter(|finding| finding.kind() == "reset_burst")
+        // The clients' side of it is `by_peer`.
+        .filter(|finding| finding.name() == "reset_burst/memory")
         .collect();
     assert_eq!(found.len(), 1, "{found:#?}");
     let finding = &found[0];
-    assert_eq!(finding.name(), "reset_burst/memory");
     assert_eq!(finding.pid(), Some(u64::from(closes.pid())), "{finding:?}");
     assert_eq!(
         finding.port(),

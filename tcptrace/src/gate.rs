@@ -42,7 +42,11 @@ pub(crate) struct Gate {
     filter: Filter,
     /// Whether the kernel's part of the filter is all of it.
     complete: bool,
+    /// What is known of processes that no line has named.
     processes: FxHashMap<Pid, Vec<Input>>,
+    /// Those that a line has named: later news of them are written when they come, as a replay has to
+    /// see them in that order. When there are too many, news wait for the next line again.
+    introduced: FxHashSet<Pid>,
     beginnings: FxHashMap<SockId, (Input, Annotation)>,
     events: Events,
     suspects: FxHashSet<SockId>,
@@ -72,6 +76,7 @@ impl Gate {
     /// Forgets what waits: another file begins.
     pub(crate) fn forget(&mut self) {
         self.processes.clear();
+        self.introduced.clear();
         self.beginnings.clear();
     }
 
@@ -115,7 +120,14 @@ impl Gate {
             }
         }
         if let Input::Process(fact) = input {
-            self.hold(fact, input);
+            if self.introduced.contains(&fact.pid()) {
+                if matches!(fact, ProcessFact::Exit { .. }) {
+                    self.introduced.remove(&fact.pid());
+                }
+                recorder.input(input, annotation);
+            } else {
+                self.hold(fact, input);
+            }
             return;
         }
         let Some(key) = input.key() else {
@@ -239,6 +251,10 @@ impl Gate {
         };
         let holders = holders.unwrap_or_default().iter().map(|holder| holder.pid);
         for pid in named.into_iter().chain(owner).chain(holders) {
+            if self.introduced.len() >= HELD {
+                self.introduced.clear();
+            }
+            self.introduced.insert(pid);
             for line in self.processes.remove(&pid).unwrap_or_default() {
                 recorder.input(&line, &Annotation::default());
             }
