@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::{build_ebpf, cost, shell, test};
+use crate::{build_ebpf, cost, shell, test, vm};
 
 /// What to run.
 #[derive(clap::Args, Default)]
@@ -44,7 +44,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         ];
         cargo(&lints)
     })?;
-    step("tests", || test::run(&test::Options::default()))?;
+    let mut tally = step("tests", || test::run(&test::Options::default()))?;
     step("instructions of the hot path", || {
         cost::run(&cost::Options {
             install: options.install,
@@ -61,7 +61,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         ]);
         shell::run(&mut doc)
     })?;
-    shell::say("everything passed");
+    let guests = step("other kernels", vm::matrix)?;
+    tally.add(&guests);
+    shell::say("everything passed; of the host and of the other kernels together:");
+    println!("{} passed, {} failed", tally.passed, tally.failed);
     Ok(())
 }
 
@@ -69,10 +72,26 @@ fn cargo(arguments: &[&str]) -> Result<()> {
     shell::run(shell::cargo().args(arguments))
 }
 
-fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     shell::say(format_args!("== {name}"));
     let start = Instant::now();
-    work().with_context(|| format!("{name} failed"))?;
+    let done = work().with_context(|| format!("{name} failed"))?;
     shell::say(format_args!("== {name}: {} s", start.elapsed().as_secs()));
-    Ok(())
+    Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_workflow_builds_the_object_first_and_then_does_the_same() {
+        let workflow = include_str!("../../.github/workflows/ci.yml");
+        let steps: Vec<&str> = workflow
+            .lines()
+            .filter_map(|line| line.trim_start().strip_prefix("- run: "))
+            .filter(|step| !step.starts_with("rustup "))
+            .collect();
+        assert_eq!(steps, ["cargo xtask build-ebpf --install", ".ci/run"]);
+        let run = include_str!("../../.ci/run");
+        assert_eq!(run.lines().last(), Some("cargo xtask ci --install"));
+    }
 }

@@ -73,12 +73,12 @@ fn main() -> ExitCode {
         Command::Record(agent) => run_agent::run("record", &agent.arguments),
         Command::Demo => demo::run(),
         Command::Captures => captures::run(),
-        Command::Test(options) => test::run(&options),
+        Command::Test(options) => test::run(&options).map(drop),
         Command::Bench(options) => bench::run(&options),
         Command::Cost(options) => cost::run(&options),
         Command::BuildEbpf(options) => build_ebpf::run(&options),
         Command::Ci(options) => ci::run(&options),
-        Command::Vm(args) => vm::run(&args),
+        Command::Vm(args) => vm::run(&args).map(drop),
     })
 }
 
