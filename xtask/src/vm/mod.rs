@@ -99,15 +99,25 @@ impl Tier {
     }
 }
 
+/// How much of the lab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Every scenario.
+    Every,
+    /// Those that lean on what differs between kernels most.
+    Core,
+}
+
 /// The matrix: every line at its best, and the ways that no line is best at on the line where
-/// they differ most: 6.1 cannot hook a function of seven arguments by trampoline.
-const MATRIX: [(Line, Tier); 6] = [
-    (Line::V5_10, Tier::Best),
-    (Line::V6_1, Tier::Best),
-    (Line::V6_12, Tier::Best),
-    (Line::Newest, Tier::Best),
-    (Line::V6_1, Tier::Kprobe),
-    (Line::V5_10, Tier::Tracepoint),
+/// they differ most: 6.1 cannot hook a function of seven arguments by trampoline. Every scenario runs on
+/// the oldest and on the newest; between them lie the others, which spares a third of the time.
+const MATRIX: [(Line, Tier, Scope); 6] = [
+    (Line::V5_10, Tier::Best, Scope::Every),
+    (Line::V6_1, Tier::Best, Scope::Core),
+    (Line::V6_12, Tier::Best, Scope::Core),
+    (Line::Newest, Tier::Best, Scope::Every),
+    (Line::V6_1, Tier::Kprobe, Scope::Every),
+    (Line::V5_10, Tier::Tracepoint, Scope::Every),
 ];
 
 /// Runs the matrix as `cargo xtask vm --matrix` does.
@@ -134,15 +144,15 @@ pub(crate) fn run(args: &Args) -> Result<Tally> {
     } else {
         lines
             .iter()
-            .flat_map(|line| args.tier.iter().map(|tier| (*line, *tier)))
+            .flat_map(|line| args.tier.iter().map(|tier| (*line, *tier, Scope::Every)))
             .collect()
     };
     let wanted = wanted
         .into_iter()
-        .map(|(line, tier)| {
+        .map(|(line, tier, scope)| {
             let work = match &args.command {
                 Some(command) => Work::command(command),
-                None => Work::tests(&programs, tier, &args.filter)?,
+                None => Work::tests(&programs, tier, scope, &args.filter)?,
             };
             Ok(Turn { line, tier, work })
         })
@@ -184,11 +194,12 @@ mod tests {
     #[test]
     fn the_matrix_has_every_line_and_every_tier() {
         for line in Line::value_variants() {
-            assert!(MATRIX.contains(&(*line, Tier::Best)), "{}", line.name());
+            let best = MATRIX.iter().any(|it| (it.0, it.1) == (*line, Tier::Best));
+            assert!(best, "{}", line.name());
         }
         // By trampoline is what is best on each of them.
         for tier in [Tier::Kprobe, Tier::Tracepoint] {
-            assert!(MATRIX.iter().any(|(_, it)| *it == tier), "{tier:?}");
+            assert!(MATRIX.iter().any(|it| it.1 == tier), "{tier:?}");
         }
     }
 }

@@ -4,8 +4,8 @@ use std::io::IsTerminal;
 
 use anyhow::{Context, Result};
 
-use super::Tier;
 use super::programs::Program;
+use super::{Scope, Tier};
 use crate::repository;
 
 /// Tests per test binary at a time; the lab mostly waits for the kernel's timers.
@@ -38,22 +38,41 @@ impl Work {
     }
 
     /// The test binaries among the programs.
-    pub(super) fn tests(programs: &[Program], tier: Tier, filter: &[String]) -> Result<Self> {
+    pub(super) fn tests(
+        programs: &[Program],
+        tier: Tier,
+        scope: Scope,
+        filter: &[String],
+    ) -> Result<Self> {
         Ok(Self {
-            script: test_script(programs, tier, filter)?,
+            script: test_script(programs, tier, scope, filter)?,
             tests: true,
         })
     }
 }
 
-/// Of the lab, what does not depend on the kernel: how the agent ends, and how it looks in a terminal.
-const SAME_EVERYWHERE: &str = "--skip endings:: --skip demo::";
+/// Of the lab, what does not depend on the kernel but on the agent alone: how it ends, how it looks in a
+/// terminal, what it makes of its own files.
+const SAME_EVERYWHERE: &str = "--skip endings:: --skip demo:: --skip live:: --skip report:: \
+     --skip segments:: --skip check::";
+
+/// Of the agent's own tests, those that look at a running kernel by way of probes.
+const BY_PROBES: &str = "kernel::probes:: kernel::tests::";
+
+/// Of the lab, what leans on structures of the kernel, its verifier and its privileges, more than on
+/// what TCP has always done.
+const CORE: &str = "close_wait:: queues:: owners:: traps:: overflow:: privileges:: containers::";
 
 /// Of the lab, what depends on how functions are probed.
 const BY_TIER: &str = "queues:: owners:: traps::";
 
 /// A script that runs the test binaries, and fails when one fails.
-fn test_script(programs: &[Program], tier: Tier, filter: &[String]) -> Result<String> {
+fn test_script(
+    programs: &[Program],
+    tier: Tier,
+    scope: Scope,
+    filter: &[String],
+) -> Result<String> {
     let path = |program: &Program| quote(&program.guest.to_string_lossy());
     let agent = programs
         .iter()
@@ -69,9 +88,11 @@ fn test_script(programs: &[Program], tier: Tier, filter: &[String]) -> Result<St
         // Of the agent's own tests only those that touch the kernel depend on it; of the lab's, the
         // scenarios: its own parts and the saturating load are the host's matter.
         let words: Vec<String> = match (filter, test.package.as_str(), test.name.as_str()) {
-            ([], "tcptrace", _) => vec!["kernel::".to_owned()],
-            ([], _, "lab") if tier == Tier::Best => vec![SAME_EVERYWHERE.to_owned()],
-            ([], _, "lab") => vec![BY_TIER.to_owned()],
+            ([], "tcptrace", _) if tier == Tier::Best => vec!["kernel::".to_owned()],
+            ([], "tcptrace", _) => vec![BY_PROBES.to_owned()],
+            ([], _, "lab") if tier != Tier::Best => vec![BY_TIER.to_owned()],
+            ([], _, "lab") if scope == Scope::Core => vec![CORE.to_owned()],
+            ([], _, "lab") => vec![SAME_EVERYWHERE.to_owned()],
             ([], ..) => continue,
             (words, ..) => words.iter().map(|word| quote(word)).collect(),
         };
@@ -124,7 +145,7 @@ mod tests {
         ];
         let check = |tier, filter: &[&str], expected: &[&str]| {
             let filter: Vec<String> = filter.iter().map(|word| (*word).to_owned()).collect();
-            let script = test_script(&programs, tier, &filter).unwrap();
+            let script = test_script(&programs, tier, Scope::Every, &filter).unwrap();
             assert_eq!(script.contains("TCPTRACE_TIER"), tier != Tier::Best);
             let runs: Vec<&str> = script
                 .lines()
@@ -133,11 +154,14 @@ mod tests {
                 .collect();
             assert_eq!(runs, expected);
         };
-        let all = "--skip endings:: --skip demo:: || status=1";
-        check(Tier::Best, &[], &["kernel:: || status=1", all]);
+        let all = format!("{SAME_EVERYWHERE} || status=1");
+        check(Tier::Best, &[], &["kernel:: || status=1", &all]);
+        let own = format!("{BY_PROBES} || status=1");
         let some = "queues:: owners:: traps:: || status=1";
-        check(Tier::Kprobe, &[], &["kernel:: || status=1", some]);
+        check(Tier::Kprobe, &[], &[&own, some]);
         check(Tier::Best, &["fin"], &["'fin' || status=1"; 3]);
-        assert!(test_script(&programs[1..], Tier::Best, &[]).is_err());
+        let core = test_script(&programs, Tier::Best, Scope::Core, &[]).unwrap();
+        assert!(core.contains(CORE) && !core.contains(SAME_EVERYWHERE));
+        assert!(test_script(&programs[1..], Tier::Best, Scope::Core, &[]).is_err());
     }
 }
