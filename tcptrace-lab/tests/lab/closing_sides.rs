@@ -480,7 +480,7 @@ fn resets_of_connects_that_are_refused() -> Result<()> {
 
 /// The kernel gives its reason for a reset from 6.10 on, and tells of those without a socket since then.
 fn resets_have_reasons() -> Result<bool> {
-    let types = std::fs::read("/sys/kernel/btf/vmlinux")?;
+    let types = fs::read("/sys/kernel/btf/vmlinux")?;
     let name = b"\0sk_rst_reason\0";
     Ok(types.windows(name.len()).any(|it| it == name))
 }
