@@ -5,6 +5,7 @@
 //! calls; what is confined there concerns that process and its children alone.
 
 use std::ffi::CStr;
+use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -16,9 +17,22 @@ pub struct Capability(pub u32);
 
 const NOBODY: libc::c_uint = 65534;
 
-/// The command will run as nobody, with these capabilities and no other.
+impl Capability {
+    /// Whether this process has it: root may lack some in a sandbox, and cannot give what it lacks.
+    pub fn is_ours(self) -> bool {
+        let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+        let mask = status
+            .lines()
+            .find_map(|line| line.strip_prefix("CapPrm:"))
+            .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        mask.unwrap_or(0) >> self.0 & 1 == 1
+    }
+}
+
+/// The command will run as nobody, with those of these capabilities that are ours to give, and no other.
 pub fn as_nobody(command: &mut Command, capabilities: &[Capability]) {
-    let mask = capabilities.iter().fold(0_u64, |mask, it| mask | 1 << it.0);
+    let given = capabilities.iter().filter(|it| it.is_ours());
+    let mask = given.fold(0_u64, |mask, it| mask | 1 << it.0);
     // SAFETY: between fork and exec only system calls are made.
     unsafe { command.pre_exec(move || become_nobody(mask)) };
 }
@@ -80,6 +94,13 @@ pub fn in_pid_namespace(command: &mut Command) {
                 }
                 -1 => Err(io::Error::last_os_error()),
                 child => {
+                    // Whoever starts us waits for the end of a pipe that exec would close here.
+                    called(libc::syscall(
+                        libc::SYS_close_range,
+                        3,
+                        libc::c_uint::MAX,
+                        0,
+                    ))?;
                     let mut status = 0;
                     while libc::waitpid(child, &raw mut status, 0) == -1 {}
                     let code = match libc::WIFEXITED(status) {
