@@ -418,12 +418,16 @@ fn every_life_is_whole_while_snapshots_go_on() {
     }
     client.join().unwrap();
     acceptor.join().unwrap();
+    let here = netns::own().unwrap();
     let mut ends = 0;
     // A FIN may have been dropped and repeated on a busy host.
     for _ in 0..1000 {
         thread::sleep(Duration::from_millis(10));
         while watch.kernel.drain(&mut watch.told) > 0 {}
-        let ours = |input: &&Input| matches!(input, Input::Destroy(it) if it.key.local.port == port || it.key.peer.port == port);
+        let ours = |input: &&Input| {
+            matches!(input, Input::Destroy(it) if it.key.netns == here
+                && (it.key.local.port == port || it.key.peer.port == port))
+        };
         ends = watch.told.iter().filter(ours).count();
         if ends > 2 * CONNECTIONS {
             break;
@@ -447,7 +451,8 @@ fn every_life_is_whole_while_snapshots_go_on() {
             "{input:?}"
         );
         let Some(key) = input.key() else { continue };
-        if key.local.port != port && key.peer.port != port {
+        // Another namespace's sockets may have the same port, and live on.
+        if key.netns != here || key.local.port != port && key.peer.port != port {
             continue;
         }
         let life = states.entry(key.sock).or_insert((0, None));
