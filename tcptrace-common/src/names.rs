@@ -6,8 +6,9 @@ pub const EVENTS: &str = "EVENTS";
 pub const ANSWERS: &str = "ANSWERS";
 /// Per CPU and record kind: how often the ring had no room.
 pub const FAILED: &str = "FAILED";
-/// Per CPU: the last state change that the first of the two state programs handled.
-pub const HANDLED: &str = "HANDLED";
+
+/// The global that says, when it is not 0, that user stacks are wanted.
+pub const STACKS_WANTED: &str = "STACKS_WANTED";
 
 /// The global with the offsets of the running kernel, see [`crate::layout::Layout`].
 pub const LAYOUT: &str = "LAYOUT";

@@ -1,7 +1,7 @@
 //! What the programs emit. Numbers are little-endian, as on every target of the object.
 //!
 //! An event record is a [`Head`], a body of 16 bytes (32 in a [`ClosingBody`]), and the two addresses: 8 bytes for IPv4, 32 for
-//! IPv6. [`Gone`] and [`Exit`] stand alone. Rows (from iterators) and answers (from the on-demand
+//! IPv6. [`Gone`], [`Exit`] and [`Calls`] stand alone. Rows (from iterators) and answers (from the on-demand
 //! programs) travel elsewhere and may be larger.
 //!
 //! Unused parts are whole words: zeroing a few odd bytes becomes a call of `memset`, and a program
@@ -27,11 +27,13 @@ pub enum Kind {
     Exit = 7,
     /// A segment of a handshake met a full queue.
     QueueDrop = 8,
+    /// The user stack of who accepted or connected, when the agent asks for stacks.
+    Stack = 9,
 }
 
 impl Kind {
     /// Every kind, in order; the first has number 1.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Transition,
         Self::Accept,
         Self::Retransmit,
@@ -40,6 +42,7 @@ impl Kind {
         Self::Destroy,
         Self::Exit,
         Self::QueueDrop,
+        Self::Stack,
     ];
 
     /// As written in recordings.
@@ -53,6 +56,7 @@ impl Kind {
             Self::Destroy => "destroy",
             Self::Exit => "process",
             Self::QueueDrop => "queue_drop",
+            Self::Stack => "stack",
         }
     }
 }
@@ -61,8 +65,10 @@ impl Kind {
 pub const KINDS: u32 = Kind::ALL.len() as u32 + 1;
 
 pub mod flag;
+mod peek;
 mod queue;
 
+pub use peek::{Peek, WAITERS, Waiter};
 pub use queue::{AcceptQueue, CHILDREN, Child};
 
 /// The first 32 bytes of every record about a socket.
@@ -297,6 +303,27 @@ impl Exit {
     pub const NO_STATUS: u16 = u16::MAX;
 }
 
+/// Frames of a user stack that are kept, the innermost ones.
+pub const FRAMES: usize = 32;
+
+/// [`Kind::Stack`]: follows the record of the accept or of the change to SYN_SENT.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Calls {
+    /// CLOCK_MONOTONIC.
+    pub at_ns: u64,
+    /// The address of the `struct sock`.
+    pub sock: u64,
+    /// [`Kind`].
+    pub kind: u16,
+    /// 1 when the thread connected, 0 when it accepted.
+    pub connected: u16,
+    /// The thread's process.
+    pub pid: u32,
+    /// Return addresses in the process's memory, the innermost first; the rest are 0.
+    pub frames: [u64; FRAMES],
+}
+
 /// A socket found by an iterator. `head.kind` is 0.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
@@ -334,78 +361,6 @@ pub struct Row {
     pub addresses: V6,
 }
 
-/// How many entries of a wait queue an answer shows.
-pub const WAITERS: usize = 16;
-
-/// One entry of a wait queue. Read blindly as an epoll registration: only where `func` is
-/// `ep_poll_callback` do the last three mean something. The list ends where `node` is the head.
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
-pub struct Waiter {
-    /// Address of `wait_queue_entry.entry`.
-    pub node: u64,
-    /// What its `prev` points to: the node before, unless the list changed under the walk.
-    pub prev: u64,
-    /// `wait_queue_entry.func`.
-    pub func: u64,
-    /// Not 0: the epitem is on the ready list.
-    pub ready: u64,
-    /// Not 0: a thread waits on the epoll instance, or somebody polls it.
-    pub waited_on: u64,
-    /// `epitem.event.events`.
-    pub events: u32,
-    /// Unused, 0.
-    pub reserved: u32,
-}
-
-/// The answer of the peek program about one socket. `head.kind` is 0.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub struct Peek {
-    /// The facts of a row.
-    pub row: Row,
-    /// `bytes_acked`.
-    pub bytes_acked: u64,
-    /// `sk_data_ready`.
-    pub data_ready: u64,
-    /// `f_count` or `f_ref`, as the kernel stores it.
-    pub file_refs: u64,
-    /// `skc_family`.
-    pub family: u16,
-    /// `sk_protocol`.
-    pub protocol: u16,
-    /// `snd_wnd`.
-    pub window: u32,
-    /// `write_seq - snd_nxt`.
-    pub unsent: u32,
-    /// `icsk_user_timeout`, or 0.
-    pub user_timeout_ms: u32,
-    /// `keepalive_time`, or 0 for the namespace's.
-    pub keepalive_time_jiffies: u32,
-    /// `keepalive_intvl`, or 0 for the namespace's.
-    pub keepalive_intvl_jiffies: u32,
-    /// `keepalive_probes`, or 0 for the namespace's.
-    pub keepalive_probes: u16,
-    /// Not 0: SO_KEEPALIVE.
-    pub keepalive: u16,
-    /// `icsk_retransmits`.
-    pub retransmits: u8,
-    /// `icsk_backoff`.
-    pub backoff: u8,
-    /// `icsk_probes_out`.
-    pub probes_out: u8,
-    /// Not 0: the fields from `window` on were read.
-    pub sending: u8,
-    /// `jiffies64`.
-    pub jiffies: u64,
-    /// Address of `socket_wq.wait.head`, or nearly 0 without a wait queue.
-    pub wait_head: u64,
-    /// Its `prev`: the last entry.
-    pub wait_last: u64,
-    /// The wait queue in order.
-    pub waiters: [Waiter; WAITERS],
-}
-
 /// The answer of the program that resolves descriptors of the calling process.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
@@ -435,6 +390,7 @@ const _: () = {
     assert!(size_of::<Event<ClosingBody, V6>>() == 96);
     assert!(size_of::<Gone>() == 24);
     assert!(size_of::<Exit>() == 40);
+    assert!(size_of::<Calls>() == 24 + 8 * FRAMES);
     assert!(size_of::<Row>() == 112);
     assert!(size_of::<Waiter>() == 48);
     assert!(size_of::<Peek>() == 112 + 80 + 48 * WAITERS);

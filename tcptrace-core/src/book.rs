@@ -17,6 +17,9 @@ use crate::input::{ProcessInfo, SocketKey};
 use crate::units::{MonoNs, Pid};
 
 mod incidents;
+mod stacks;
+
+use stacks::Stacks;
 
 /// Open findings. More than anybody reads; the rest are counted.
 pub(crate) const OPEN: usize = 200;
@@ -106,6 +109,7 @@ pub(crate) struct Book {
     open: Vec<Arc<Finding>>,
     shown: VecDeque<Arc<Finding>>,
     news: Vec<Arc<Finding>>,
+    stacks: Stacks,
     last_id: u32,
     /// What is entered now is for the screen, not news.
     quiet: bool,
@@ -238,6 +242,7 @@ impl Book {
             since: draft.since,
             at,
             growth_per_minute: draft.growth_per_minute,
+            stacks: self.stacks.of(&draft.samples),
             samples: draft.samples,
             evidence: draft.evidence,
             caused_by,
@@ -278,6 +283,23 @@ impl Book {
         }
     }
 
+    /// Shows a finding that somebody else concluded.
+    pub(crate) fn tell(&mut self, finding: Arc<Finding>) {
+        self.shown.retain(|other| other.id != finding.id);
+        if finding.status != Status::Resolved {
+            return self.show(finding);
+        }
+        self.open.retain(|other| other.id != finding.id);
+        self.show_resolved(finding);
+    }
+
+    fn show_resolved(&mut self, finding: Arc<Finding>) {
+        self.shown.push_back(finding);
+        if self.shown.len() > SHOWN {
+            self.shown.pop_front();
+        }
+    }
+
     /// The sockets of `subject` are gone, or it has been quiet.
     pub(crate) fn resolve(&mut self, subject: &Subject, at: MonoNs) {
         let Some(entry) = self.entries.get(subject).filter(|e| Self::is_open(e)) else {
@@ -288,10 +310,7 @@ impl Book {
         finding.at = at;
         let finding = Arc::new(finding);
         self.store(subject, finding.clone(), 0);
-        self.shown.push_back(finding);
-        if self.shown.len() > SHOWN {
-            self.shown.pop_front();
-        }
+        self.show_resolved(finding);
         self.resolved.push_back((at, subject.clone()));
     }
 

@@ -15,7 +15,7 @@ pub use event::event;
 pub use inspect::{RawPeek, RawRow, WakeFunctions, peek, row, wake_functions};
 pub use on_demand::{AcceptQueue, OwnSock, accept_queue, own_sock};
 pub use raw::{
-    Raw, RawAccept, RawDestroy, RawExit, RawQueueDrop, RawReset, RawRetransmit,
+    Raw, RawAccept, RawDestroy, RawExit, RawQueueDrop, RawReset, RawRetransmit, RawStack,
     RawSynackRetransmit, RawTransition, RawWaiter,
 };
 

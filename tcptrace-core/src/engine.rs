@@ -17,6 +17,8 @@ pub struct Engine {
     settings: Settings,
     world: World,
     rules: Rules,
+    /// Judges nothing, and shows the findings that it is told.
+    told: bool,
 }
 
 /// What one Input brought about. Reused from call to call, so that the hot path allocates nothing.
@@ -50,7 +52,22 @@ impl Engine {
             settings,
             world: World::default(),
             rules: Rules::default(),
+            told: false,
         }
+    }
+
+    /// An engine for facts that are not all there: it judges nothing, and shows the findings that
+    /// somebody who saw everything concluded ([`Engine::tell`]).
+    pub fn told(settings: Settings) -> Self {
+        Self {
+            told: true,
+            ..Self::new(settings)
+        }
+    }
+
+    /// Shows a finding as it was concluded elsewhere, until it is told again or has resolved.
+    pub fn tell(&mut self, finding: Arc<Finding>) {
+        self.rules.book_mut().tell(finding);
     }
 
     /// The thresholds in force.
@@ -95,9 +112,16 @@ impl Engine {
         outcome.findings.clear();
         outcome.requests.clear();
         self.world.apply(input, &mut outcome.annotation);
+        if self.told {
+            if let Input::Tick(tick) = input {
+                self.rules.book_mut().forget_before(tick.at);
+            }
+            return;
+        }
         self.rules
             .apply(input, &self.world, &self.settings, &mut outcome.requests);
         self.rules.book_mut().take_news(&mut outcome.findings);
+        self.rules.book().ask_for_stacks(outcome);
         if matches!(input, Input::Tick(_)) {
             let evicted = self.rules.take_evicted();
             self.world.evicted(evicted);

@@ -7,7 +7,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-use crate::input::SocketKey;
+use crate::finding::{Finding, Owner};
+use crate::input::{ProcessInfo, SocketKey};
 use crate::tcp::{Endpoint, TcpState};
 use crate::units::{NetnsId, Pid, Port};
 use crate::world::Socket;
@@ -29,6 +30,10 @@ pub struct Filter {
     pub remote_nets: Vec<Cidr>,
     /// One address family.
     pub family: Option<Family>,
+    /// Any of these in the path of the owner's cgroup.
+    pub cgroups: Vec<String>,
+    /// The owner's container id begins with any of these.
+    pub containers: Vec<String>,
     /// One network namespace.
     pub netns: Option<NetnsId>,
     /// Any of these states.
@@ -77,6 +82,15 @@ impl Filter {
         *self == Self::default()
     }
 
+    /// Whether it asks only for what the kernel knows of every event: ports, family, namespace.
+    pub fn is_kernels(&self) -> bool {
+        self.pids.is_empty()
+            && self.names.is_empty()
+            && self.local_nets.is_empty()
+            && self.remote_nets.is_empty()
+            && self.states.is_empty()
+    }
+
     /// The conditions, as the command line spells them.
     pub fn words(&self) -> Vec<String> {
         fn list<T>(option: &str, values: &[T], text: impl Fn(&T) -> String) -> Option<String> {
@@ -96,6 +110,8 @@ impl Filter {
                 Family::V6 => "-6".to_owned(),
             }),
             self.netns.map(|netns| format!("--netns={}", netns.0)),
+            list("--cgroup", &self.cgroups, Clone::clone),
+            list("--container", &self.containers, Clone::clone),
             list("--state", &self.states, |state| state.name().to_owned()),
         ]
         .into_iter()
@@ -136,6 +152,31 @@ impl Filter {
             && any_or_unknown(&self.remote_nets, key.peer.address, Cidr::contains)
     }
 
+    /// Whether a finding is about what passes: by the processes that it names, by its samples'
+    /// tuples, and by the states that its kind is about.
+    pub fn passes_finding(&self, finding: &Finding) -> bool {
+        let owners = || finding.processes.iter().map(|(owner, _)| owner);
+        let named = |holds: &dyn Fn(&Owner) -> bool| {
+            owners().next().or(finding.process.as_ref()).is_none()
+                || owners().chain(&finding.process).any(holds)
+        };
+        let states = finding.kind.states();
+        (self.pids.is_empty() || named(&|owner| self.pids.contains(&owner.process.pid)))
+            && (self.names.is_empty()
+                || named(&|owner| self.names.iter().any(|name| **name == *owner.process.name)))
+            && (self.cgroups.is_empty()
+                || named(&|owner| self.cgroups.iter().any(|it| in_cgroup(&owner.process, it))))
+            && (self.containers.is_empty()
+                || named(&|owner| {
+                    self.containers
+                        .iter()
+                        .any(|it| in_container(&owner.process, it))
+                }))
+            && (self.states.is_empty() || states.iter().any(|state| self.states.contains(state)))
+            && (finding.samples.is_empty()
+                || finding.samples.iter().any(|key| self.passes_key(key)))
+    }
+
     /// Whether the tuple is not known well enough to say that it passes: a connecting socket gets
     /// its port after its first event.
     pub fn must_wait_for(&self, key: &SocketKey) -> bool {
@@ -156,7 +197,25 @@ impl Filter {
             && any_or_unknown(&self.names, owner, |name, process| {
                 name.as_str() == &*process.name
             })
+            && any_or_unknown(&self.cgroups, owner, |path, process| {
+                in_cgroup(process, path)
+            })
+            && any_or_unknown(&self.containers, owner, |id, process| {
+                in_container(process, id)
+            })
     }
+}
+
+/// Whether the container id of a process begins with `id`.
+pub fn in_container(process: &ProcessInfo, id: &str) -> bool {
+    let full = process.container.as_ref();
+    full.is_some_and(|full| full.starts_with(id))
+}
+
+/// Whether the path of a process's cgroup has `path` in it.
+pub fn in_cgroup(process: &ProcessInfo, path: &str) -> bool {
+    let full = process.cgroup.as_ref();
+    full.is_some_and(|full| full.contains(path))
 }
 
 /// Whether a condition with these alternatives holds for `value`: no alternative is no condition,
@@ -271,7 +330,7 @@ mod tests {
 
     use super::*;
     use crate::finding::{Confidence, Owner, Provenance};
-    use crate::input::{Holder, ProcessInfo, SocketKey};
+    use crate::input::{Holder, SocketKey};
     use crate::units::{Fd, MonoNs, SockId};
     use crate::world::Origin;
 
@@ -294,6 +353,8 @@ mod tests {
                 process: Arc::new(ProcessInfo {
                     pid: Pid(7),
                     name: "nginx".into(),
+                    cgroup: Some("/system.slice/shop.service".into()),
+                    container: Some("4f5e6d7c8b9a".into()),
                     ..ProcessInfo::default()
                 }),
                 provenance: Provenance::Accept,
@@ -358,6 +419,10 @@ mod tests {
         check(|f| f.pids = vec![Pid(9)], &socket, false);
         check(|f| f.names = vec!["nginx".to_owned()], &socket, true);
         check(|f| f.names = vec!["ngin".to_owned()], &socket, false);
+        check(|f| f.cgroups = vec!["shop".to_owned()], &socket, true);
+        check(|f| f.cgroups = vec!["bank".to_owned()], &socket, false);
+        check(|f| f.containers = vec!["4f5e".to_owned()], &socket, true);
+        check(|f| f.containers = vec!["5e".to_owned()], &socket, false);
         check(|f| f.local_ports = vec![Port(81), Port(80)], &socket, true);
         check(|f| f.local_ports = vec![Port(81)], &socket, false);
         check(|f| f.remote_ports = vec![Port(80)], &socket, false);

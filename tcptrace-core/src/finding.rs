@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::input::{ProcessInfo, SocketKey};
-use crate::units::{MonoNs, Port, SockId};
+use crate::input::{Frame, OpeningCall, ProcessInfo, SocketKey};
+use crate::units::{MonoNs, Pid, Port, SockId};
 
 mod catalogue;
 mod confirm;
@@ -25,8 +25,9 @@ pub use evidence::{
     ClosingStuckEvidence, DeadPeerEvidence, Detection, Evidence, FinOutcomes,
     FinRetransmitEvidence, FinWait2Evidence, Patience, PortEvidence, Repeated, ResetEvidence, Side,
     Spread, SynQueueEvidence, SynRetransmitEvidence, SynackRetransmitEvidence, TimeWaitEvidence,
-    Way,
+    ToldEvidence, Way,
 };
+pub use rows::stack_row;
 
 /// What is wrong. The spelling is public contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -356,6 +357,19 @@ impl fmt::Display for FindingId {
     }
 }
 
+/// Where in a program some of the sockets of a finding were accepted or connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// Which call.
+    pub call: OpeningCall,
+    /// The process that called.
+    pub pid: Pid,
+    /// How many of the samples.
+    pub count: u64,
+    /// The functions, the innermost first.
+    pub frames: Arc<[Frame]>,
+}
+
 /// One thing that is wrong: a group of sockets of one owner and service with one proved cause.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
@@ -387,6 +401,8 @@ pub struct Finding {
     pub growth_per_minute: Option<f64>,
     /// Up to 8 sockets, ordered by id.
     pub samples: Vec<SocketKey>,
+    /// Where in their programs these were opened, as far as that was noted; the commonest first.
+    pub stacks: Vec<Opening>,
     /// What proves it.
     pub evidence: Evidence,
     /// The finding that brought this one about.

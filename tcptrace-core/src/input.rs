@@ -15,11 +15,13 @@ mod carried;
 mod event;
 mod look;
 mod process;
+mod stack;
 
 pub use carried::*;
 pub use event::*;
 pub use look::*;
 pub use process::*;
+pub use stack::*;
 
 /// One fact.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +38,7 @@ pub enum Input {
     Carried(Box<Carried>),
     Snapshot(SnapshotMark),
     Inspection(Inspection),
+    Stack(Stack),
     Listener(ListenerSample),
     Counters(Counters),
     Netns(NetnsFacts),
@@ -59,6 +62,7 @@ impl Input {
             Self::Carried(x) => x.at,
             Self::Snapshot(x) => x.at,
             Self::Inspection(x) => x.at,
+            Self::Stack(x) => x.at,
             Self::Listener(x) => x.at,
             Self::Counters(x) => x.at,
             Self::Netns(x) => x.at,
@@ -81,6 +85,7 @@ impl Input {
             Self::Socket(x) => Some(&x.key),
             Self::Carried(x) => Some(&x.key),
             Self::Inspection(x) => Some(&x.key),
+            Self::Stack(x) => Some(&x.key),
             Self::Listener(x) => Some(&x.key),
             _ => None,
         }

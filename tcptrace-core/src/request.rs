@@ -19,6 +19,9 @@ pub enum Request {
     Descriptors(Pid),
     /// Count the orphans in FIN_WAIT2 of a namespace: `Input::Counters`, `orphan_fin_wait2`.
     Orphans(NetnsId),
+    /// Say where in its program a socket was accepted or connected, where that was noted:
+    /// `Input::Stack`.
+    Stack(SockId),
     /// Take a fresh snapshot: facts were lost.
     Snapshot,
 }

@@ -197,6 +197,7 @@ impl Rules {
                 self.waiting
                     .push((x.at, Fact::Sample(Box::new(x.clone()), last_accept)));
             }
+            Input::Stack(x) => self.waiting.push((x.at, Fact::Stack(Box::new(x.clone())))),
             Input::Counters(x) => self.waiting.push((x.at, Fact::Counters(Box::new(*x)))),
             Input::Process(ProcessFact::Descriptors {
                 at,
@@ -351,6 +352,9 @@ impl Rules {
                 self.wishes.evicted += 1;
             }
         }
+        if let Fact::Stack(stack) = fact {
+            return self.book.learn(*stack, at);
+        }
         if let Fact::HalfClosed(sock, fact) = fact {
             return self.half_closed(sock, fact, at, world, settings);
         }
@@ -370,7 +374,7 @@ impl Rules {
             Fact::QueueDrop(x) => drops.dropped(&x, &mut bench),
             Fact::Synack(x) => drops.synack(&x, &mut bench),
             Fact::AcceptedFrom(listener, pid) => drops.accepted(listener, pid, at),
-            Fact::HalfClosed(..) => {}
+            Fact::HalfClosed(..) | Fact::Stack(_) => {}
             Fact::Descriptors(pid, _) => {
                 close_wait.descriptors(pid, &mut bench);
                 drops.descriptors(pid, &mut bench);

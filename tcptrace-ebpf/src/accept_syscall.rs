@@ -10,6 +10,7 @@ use tcptrace_common::record::{AcceptBody, Kind};
 
 use crate::emit::{self, About};
 use crate::layout::{Memory, Probe, at};
+use crate::stack::{self, Call};
 use crate::{resolve, sock};
 
 #[tracepoint(category = "syscalls", name = "sys_exit_accept")]
@@ -43,6 +44,8 @@ fn accepted(ctx: &TracePointContext) -> u32 {
         fd: fd as i32,
         reserved: [0; 2],
     };
-    emit::event::<Probe, _>(Kind::Accept, sk, &sock::identity::<Probe>(sk), about, body);
+    let identity = sock::identity::<Probe>(sk);
+    emit::event::<Probe, _>(Kind::Accept, sk, &identity, about, body);
+    stack::emit(ctx, about.sock, &identity, about.pid, Call::Accepted);
     0
 }

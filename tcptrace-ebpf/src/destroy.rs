@@ -7,27 +7,26 @@ use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::BtfTracePointContext;
 use tcptrace_common::record::{Gone, Kind};
 
+use crate::emit::{self, Player};
+use crate::handled::{self, Places};
 use crate::layout::Plain;
-use crate::{emit, filter, sock};
+use crate::{filter, sock};
 
-/// Per CPU, the last end that [`destroy`] handled. See `destroy_understudy.rs`.
+/// Per CPU, the last ends that [`destroy`] handled. See `destroy_understudy.rs`.
 #[map]
-pub(crate) static ENDED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static ENDED: PerCpuArray<Places<u64>> = PerCpuArray::with_max_entries(1, 0);
 
 #[btf_tracepoint(function = "tcp_destroy_sock")]
 pub(crate) fn destroy(ctx: BtfTracePointContext) -> i32 {
-    report(&ctx, 0);
-    if let Some(slot) = ENDED.get_ptr_mut(0) {
-        let sk: *const u8 = ctx.arg(0);
-        // SAFETY: the slot is this CPU's.
-        unsafe { *slot = sk as u64 };
-    }
+    report(&ctx, Player::First);
+    let sk: *const u8 = ctx.arg(0);
+    handled::note(&ENDED, sk as u64);
     0
 }
 
 /// Emits the end of the socket in the context.
 #[inline(always)]
-pub(crate) fn report(ctx: &BtfTracePointContext, more: u64) {
+pub(crate) fn report(ctx: &BtfTracePointContext, player: Player) {
     let sk: *const u8 = ctx.arg(0);
     if filter::active() {
         let tp = sock::full(sk);
@@ -35,7 +34,11 @@ pub(crate) fn report(ctx: &BtfTracePointContext, more: u64) {
             return;
         }
     }
-    emit::record::<Gone>(Kind::Destroy, |it| {
+    let more = match player {
+        Player::First => 0,
+        Player::Understudy => Gone::UNDERSTUDY,
+    };
+    emit::record_as::<Gone>(player, Kind::Destroy, |it| {
         // SAFETY: the ring handed out room for one record.
         unsafe {
             *it = Gone {

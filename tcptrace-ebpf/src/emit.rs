@@ -27,11 +27,28 @@ static WAKE_LEVEL: u64 = u64::MAX;
 /// at the edge.
 const WAKE_WINDOW: u64 = 2048;
 
+/// Who emits a record.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Player {
+    First,
+    Understudy,
+}
+
 /// Reserves, fills and submits one record.
 #[inline(always)]
 pub(crate) fn record<T: 'static>(kind: Kind, fill: impl FnOnce(*mut T)) {
+    record_as(Player::First, kind, fill);
+}
+
+/// As [`record`]. What an understudy finds no room for, the kernel has counted already when it skipped
+/// the first program; a second count would make the loss larger than it was. With a filter that count
+/// says nothing, as it also contains what the filter keeps out.
+#[inline(always)]
+pub(crate) fn record_as<T: 'static>(player: Player, kind: Kind, fill: impl FnOnce(*mut T)) {
     let Some(mut entry) = EVENTS.reserve::<T>(0) else {
-        count_failure(kind);
+        if player == Player::First || filter::active() {
+            count_failure(kind);
+        }
         return;
     };
     fill(entry.as_mut_ptr());
@@ -76,9 +93,14 @@ pub(crate) fn event<M: Memory, B: Copy + 'static>(
     if !filter::passes(identity) {
         return;
     }
+    let player = if about.flags & tcptrace_common::record::flag::UNDERSTUDY == 0 {
+        Player::First
+    } else {
+        Player::Understudy
+    };
     if identity.v6 {
         let (local, peer) = (at!(skc_v6_rcv_saddr), at!(skc_v6_daddr));
-        record::<Event<B, V6>>(kind, |it| {
+        record_as::<Event<B, V6>>(player, kind, |it| {
             // SAFETY: the ring handed out room for one record.
             unsafe {
                 head(
@@ -96,7 +118,7 @@ pub(crate) fn event<M: Memory, B: Copy + 'static>(
             }
         });
     } else {
-        record::<Event<B, V4>>(kind, |it| {
+        record_as::<Event<B, V4>>(player, kind, |it| {
             // SAFETY: the ring handed out room for one record.
             unsafe {
                 head(&raw mut (*it).head, kind, identity, about, 0);

@@ -10,25 +10,29 @@ use tcptrace_common::record::{ClosingBody, Kind, TransitionBody, flag};
 
 use crate::emit::{self, About};
 use crate::enqueue;
+use crate::handled::{self, Event, Places};
 use crate::layout::{Memory, Plain, Probe, at, has};
 use crate::sock::{self, File};
+use crate::stack::{self, Call};
 
 /// `enum` of include/net/tcp_states.h.
 const ESTABLISHED: i32 = 1;
+const SYN_SENT: i32 = 2;
 const SYN_RECV: i32 = 3;
 const FIN_WAIT1: i32 = 4;
+const CLOSE: i32 = 7;
 
 /// A state change, as the two programs compare it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) struct Change {
     pub(crate) sock: u64,
     pub(crate) states: u64,
 }
 
-/// Per CPU, the last change that [`state`] handled. See `understudy.rs`.
+/// Per CPU, the last changes that [`state`] handled. See `understudy.rs`.
 #[map]
-pub(crate) static HANDLED: PerCpuArray<Change> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static HANDLED: PerCpuArray<Places<Change>> = PerCpuArray::with_max_entries(1, 0);
 
 impl Change {
     #[inline(always)]
@@ -42,13 +46,23 @@ impl Change {
     }
 }
 
+impl Event for Change {
+    #[inline(always)]
+    fn is_empty(&self) -> bool {
+        self.sock == 0
+    }
+
+    #[inline(always)]
+    fn clear(&mut self) {
+        self.sock = 0;
+    }
+}
+
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub(crate) fn state(ctx: BtfTracePointContext) -> i32 {
     report(&ctx, 0);
-    if let Some(slot) = HANDLED.get_ptr_mut(0) {
-        // SAFETY: the slot is this CPU's; a torn pair only costs a duplicate.
-        unsafe { *slot = Change::of(&ctx) };
-    }
+    let change = Change::of(&ctx);
+    handled::note(&HANDLED, change);
     0
 }
 
@@ -123,6 +137,10 @@ pub(crate) fn report(ctx: &BtfTracePointContext, more: u16) {
         return;
     }
     emit::event::<Plain, _>(Kind::Transition, tp, &identity, about, body);
+    // In softirq the current thread is not the one that connects.
+    if stack::wanted() && (from, to) == (CLOSE, SYN_SENT) && about.flags & flag::OWNED != 0 {
+        stack::emit(ctx, about.sock, &identity, about.pid, Call::Connected);
+    }
 }
 
 /// The task that holds the socket, if one does.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::confined::as_nobody;
@@ -190,6 +191,10 @@ impl Agent {
         // The pipe's last lines.
         thread::sleep(Duration::from_millis(50));
         self.keep()?;
+        // It fails before it creates a file, or was told to write elsewhere.
+        if self.path().exists() {
+            crate::schema::holds_in(&self.path())?;
+        }
         Ok(Ended {
             status,
             stderr: self.said(),
@@ -221,7 +226,6 @@ impl Agent {
         );
         let recording = ended.recording()?;
         recording.footer()?;
-        crate::schema::holds(&recording)?;
         ended.replay_agrees(&recording)?;
         Ok(recording)
     }
@@ -258,12 +262,10 @@ impl Ended {
             String::from_utf8_lossy(&output.stderr)
         );
         let replayed = Recording::parse(&String::from_utf8(output.stdout)?)?;
-        let verdicts = |recording: &Recording| -> Vec<String> {
-            recording
-                .findings()
-                .into_iter()
-                .map(|(id, finding)| format!("{id} {}", finding.verdict()))
-                .collect()
+        crate::schema::holds(&replayed)?;
+        let verdicts = |recording: &Recording| -> Vec<Value> {
+            let findings = recording.findings().into_values();
+            findings.map(|finding| finding.verdict()).collect()
         };
         let (live, again) = (verdicts(recording), verdicts(&replayed));
         ensure!(

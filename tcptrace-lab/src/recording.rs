@@ -191,18 +191,16 @@ impl Finding {
         &self.0["evidence"][name]
     }
 
-    /// What a replay must agree on.
-    pub fn verdict(&self) -> String {
-        format!(
-            "{} {} confidence {} severity {} process {:?} service {} count {}",
-            self.name(),
-            self.status(),
-            self.confidence(),
-            self.0["severity"],
-            self.pid(),
-            self.0["service"],
-            self.count()
-        )
+    /// What a replay must agree on: every field, less the line's own number, and the wall clock's
+    /// spelling of the instants that it has by the monotonic clock too.
+    pub fn verdict(&self) -> Value {
+        let mut line = self.0.clone();
+        if let Value::Object(fields) = &mut line {
+            for name in ["seq", "time", "since"] {
+                fields.remove(name);
+            }
+        }
+        line
     }
 }
 

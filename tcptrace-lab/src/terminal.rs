@@ -1,6 +1,8 @@
 //! A real terminal for a program that draws: a tmux server of its own, keys in, screens out.
 
-use std::process::{Command, Output, id};
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::process::{Child, Command, Output, Stdio, id};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -100,5 +102,64 @@ impl Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         self.hang_up();
+    }
+}
+
+/// A terminal that nobody reads, as when a connection stalls: what is written to it stays there, and
+/// soon it takes no more.
+#[derive(Debug)]
+pub struct StalledTerminal {
+    /// The other end; open, so that the terminal does not hang up.
+    _other: OwnedFd,
+    /// What draws on it.
+    pub program: Child,
+}
+
+impl StalledTerminal {
+    /// Runs `command` in one of `columns` by `lines` cells.
+    pub fn start(command: &mut Command, columns: u16, lines: u16) -> Result<Self> {
+        let size = libc::winsize {
+            ws_row: lines,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        let (mut other, mut end) = (-1, -1);
+        // SAFETY: the descriptors are written to variables of ours; the name and the settings,
+        // which are not wanted, may be null.
+        let opened = unsafe {
+            libc::openpty(
+                &raw mut other,
+                &raw mut end,
+                std::ptr::null_mut(),
+                std::ptr::null_mut(),
+                &raw const size,
+            )
+        };
+        ensure!(
+            opened == 0,
+            "cannot open a pseudo-terminal: {}",
+            io::Error::last_os_error()
+        );
+        // SAFETY: openpty succeeded, so both are open descriptors that nobody else owns.
+        let (other, end) = unsafe { (OwnedFd::from_raw_fd(other), OwnedFd::from_raw_fd(end)) };
+        let program = command
+            .stdin(Stdio::from(end.try_clone()?))
+            .stdout(Stdio::from(end.try_clone()?))
+            .stderr(Stdio::from(end))
+            .spawn()
+            .context("cannot start the program")?;
+        Ok(Self {
+            _other: other,
+            program,
+        })
+    }
+}
+
+impl Drop for StalledTerminal {
+    fn drop(&mut self) {
+        // Both fail when it has ended.
+        let _ = self.program.kill();
+        let _ = self.program.wait();
     }
 }

@@ -125,7 +125,7 @@ fn many_leaked_sockets_are_proved_within_seconds() -> Result<()> {
         assert_eq!(finding.pid(), Some(u64::from(patient.pid())));
     }
     let replayed = Recording::parse(&String::from_utf8(replay(&ended.path(), "ndjson")?.stdout)?)?;
-    let verdicts = |of: &BTreeMap<String, Finding>| -> Vec<String> {
+    let verdicts = |of: &BTreeMap<String, Finding>| -> Vec<serde_json::Value> {
         of.values().map(Finding::verdict).collect()
     };
     assert_eq!(verdicts(&replayed.findings()), verdicts(&findings));

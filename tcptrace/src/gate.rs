@@ -86,20 +86,8 @@ impl Gate {
     }
 
     /// Whether a finding is about sockets that pass.
-    pub(crate) fn passes_finding(&self, finding: &Finding, engine: &Engine) -> bool {
-        self.complete
-            || finding.processes.iter().any(|(owner, _)| {
-                self.filter.pids.contains(&owner.process.pid)
-                    || self
-                        .filter
-                        .names
-                        .iter()
-                        .any(|name| **name == *owner.process.name)
-            })
-            || finding
-                .sample_ids()
-                .filter_map(|sock| engine.world().socket(sock))
-                .any(|socket| self.filter.passes(socket))
+    pub(crate) fn passes_finding(&self, finding: &Finding) -> bool {
+        self.complete || self.filter.passes_finding(finding)
     }
 
     /// Writes `input` if it passes.
@@ -169,7 +157,8 @@ impl Gate {
             | Input::SynackRetransmit(_)
             | Input::Reset(_)
             | Input::QueueDrop(_)
-            | Input::Inspection(_) => true,
+            | Input::Inspection(_)
+            | Input::Stack(_) => true,
             // Listeners are few, and their queues tell what happens to the others.
             Input::Listener(_) | Input::Carried(_) => return true,
             _ => false,
@@ -239,6 +228,7 @@ impl Gate {
             Input::Transition(x) => x.context.pid(),
             Input::Reset(x) => x.context.pid(),
             Input::Accept(x) => Some(x.pid),
+            Input::Stack(x) => Some(x.pid),
             Input::Socket(x) => x.holder.as_ref().map(|holder| holder.pid),
             _ => None,
         };

@@ -309,7 +309,7 @@ impl Pump {
         // The requests of the last tick go unanswered: nobody would see the answer's verdict.
         let at = self.engine.world().now();
         let mut findings = self.engine.finish(at);
-        findings.retain(|finding| self.gate.passes_finding(finding, &self.engine));
+        findings.retain(|finding| self.gate.passes_finding(finding));
         let before = self.wait_for_recording().transpose()?;
         let summary = self
             .recorder
@@ -385,7 +385,7 @@ impl Pump {
         else {
             return;
         };
-        let open = |finding: &&Arc<Finding>| gate.passes_finding(finding, engine);
+        let open = |finding: &&Arc<Finding>| gate.passes_finding(finding);
         let findings: Vec<_> = engine.findings().filter(open).cloned().collect();
         if !recorder.next_segment(findings.len(), now) {
             return;
@@ -429,7 +429,7 @@ impl Pump {
             }
             let now = engine.world().now();
             for finding in outcome.findings.drain(..) {
-                if !gate.passes_finding(&finding, engine) {
+                if !gate.passes_finding(&finding) {
                     continue;
                 }
                 if let Some(recorder) = recorder {

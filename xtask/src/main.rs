@@ -9,6 +9,7 @@ mod captures;
 mod ci;
 mod cost;
 mod demo;
+mod examples;
 mod install;
 mod repository;
 mod run_agent;
@@ -43,6 +44,8 @@ enum Command {
     Demo,
     /// Make the pictures in the documents anew, from the real view in a real terminal (needs root)
     Captures,
+    /// Try every example of docs/recording.md with jq, DuckDB and ClickHouse (needs root, and PyPI)
+    Examples(examples::Options),
     /// Run every test: unit, property, tidy, and the lab on the running kernel (needs root)
     Test(test::Options),
     /// Measure what tcptrace costs, beside its peers, under loads of its own (needs root)
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Command::Record(agent) => run_agent::run("record", &agent.arguments),
         Command::Demo => demo::run(),
         Command::Captures => captures::run(),
+        Command::Examples(options) => examples::run(&options),
         Command::Test(options) => test::run(&options).map(drop),
         Command::Bench(options) => bench::run(&options),
         Command::Cost(options) => cost::run(&options),

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use crate::{install, repository, shell};
 
 /// What the lab calls on, and the Debian package it comes in.
-const LAB_TOOLS: [(&str, &str); 10] = [
+const LAB_TOOLS: [(&str, &str); 11] = [
     ("ip", "iproute2"),
     ("ss", "iproute2"),
     ("nft", "nftables"),
@@ -21,6 +21,7 @@ const LAB_TOOLS: [(&str, &str); 10] = [
     ("redis-server", "redis-server"),
     ("redis-benchmark", "redis-tools"),
     ("zstd", "zstd"),
+    ("jq", "jq"),
     ("chromium", "chromium"),
 ];
 

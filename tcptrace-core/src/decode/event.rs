@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use tcptrace_common::record::{
-    AcceptBody, ClosingBody, Event, Exit, Gone, Kind, QueueDropBody, ResetBody, RetransmitBody,
-    SynackBody, TransitionBody, V4, V6, flag,
+    AcceptBody, Calls, ClosingBody, Event, Exit, FRAMES, Gone, Kind, QueueDropBody, ResetBody,
+    RetransmitBody, SynackBody, TransitionBody, V4, V6, flag,
 };
 
 use super::bytes::Bytes;
 use super::head::HeadFields;
 use super::raw::*;
 use super::{DecodeError, Hz, SockAddress};
-use crate::input::{DropOutcome, Queue, ResetDirection, RetransmitReason, Usage};
+use crate::input::{DropOutcome, OpeningCall, Queue, ResetDirection, RetransmitReason, Usage};
 use crate::tcp::{Shutdown, TcpState};
 use crate::units::{Fd, MonoNs, Pid, Tid};
 
@@ -33,7 +33,8 @@ pub fn event(record: &[u8], hz: Hz) -> Result<Raw, DecodeError> {
     match kind {
         Kind::Destroy if record.len() == size_of::<Gone>() => Ok(destroy(record)),
         Kind::Exit if record.len() == size_of::<Exit>() => Ok(exit(record)),
-        Kind::Destroy | Kind::Exit => Err(wrong),
+        Kind::Stack if record.len() == size_of::<Calls>() => Ok(calls(record)),
+        Kind::Destroy | Kind::Exit | Kind::Stack => Err(wrong),
         _ => {
             let (v6, long) = match record.len() {
                 len if len == size_of::<Event<TransitionBody, V4>>() => (false, false),
@@ -210,7 +211,7 @@ fn about_socket(
                 limit,
             })
         }
-        Kind::Destroy | Kind::Exit => return Err(DecodeError::Kind(kind as u8)),
+        Kind::Destroy | Kind::Exit | Kind::Stack => return Err(DecodeError::Kind(kind as u8)),
     })
 }
 
@@ -242,6 +243,29 @@ fn destroy(record: &[u8]) -> Raw {
         at: MonoNs(bytes.u64()),
         sock: SockAddress(bytes.u64()),
         understudy: bytes.u64() & Gone::UNDERSTUDY != 0,
+    })
+}
+
+fn calls(record: &[u8]) -> Raw {
+    let mut bytes = Bytes::new(record);
+    let at = MonoNs(bytes.u64());
+    let sock = SockAddress(bytes.u64());
+    let _kind = bytes.u16();
+    let call = match bytes.u16() {
+        0 => OpeningCall::Accept,
+        _ => OpeningCall::Connect,
+    };
+    let pid = Pid(bytes.u32());
+    let frames = std::iter::repeat_with(|| bytes.u64())
+        .take(FRAMES)
+        .take_while(|address| *address != 0)
+        .collect();
+    Raw::Stack(RawStack {
+        at,
+        sock,
+        call,
+        pid,
+        frames,
     })
 }
 

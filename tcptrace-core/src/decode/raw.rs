@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{RawKey, SockAddress, WakeFunctions};
 use crate::input::{
-    Context, DropOutcome, FinWaiter, Queue, ResetDirection, RetransmitReason, Usage,
+    Context, DropOutcome, FinWaiter, OpeningCall, Queue, ResetDirection, RetransmitReason, Usage,
 };
 use crate::tcp::{Shutdown, TcpState};
 use crate::units::{Fd, MonoNs, Pid, Tid};
@@ -22,6 +22,7 @@ pub enum Raw {
     Destroy(RawDestroy),
     Exit(RawExit),
     QueueDrop(RawQueueDrop),
+    Stack(RawStack),
 }
 
 impl Raw {
@@ -36,6 +37,7 @@ impl Raw {
             Self::Destroy(x) => x.at,
             Self::Exit(x) => x.at,
             Self::QueueDrop(x) => x.at,
+            Self::Stack(x) => x.at,
         }
     }
 
@@ -255,4 +257,19 @@ impl RawExit {
         let end = self.comm.iter().position(|&byte| byte == 0);
         String::from_utf8_lossy(&self.comm[..end.unwrap_or(self.comm.len())])
     }
+}
+
+/// The user stack of a thread that accepted or connected a socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawStack {
+    /// When.
+    pub at: MonoNs,
+    /// Which socket.
+    pub sock: SockAddress,
+    /// By which call.
+    pub call: OpeningCall,
+    /// The thread's process.
+    pub pid: Pid,
+    /// Addresses in its memory, the innermost first; empty where there is no user stack.
+    pub frames: Box<[u64]>,
 }

@@ -40,6 +40,19 @@ pub enum Evidence {
     DeadPeer(DeadPeerEvidence),
     ClosingStuck(ClosingStuckEvidence),
     BacklogTruncated(BacklogTruncatedEvidence),
+    Told(ToldEvidence),
+}
+
+/// A finding that was told and not concluded here, because the facts are not at hand: its sentences,
+/// and its proof as names and values.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ToldEvidence {
+    /// What, the numbers, since when, at the time of telling.
+    pub summary: String,
+    /// What to do.
+    pub advice: String,
+    /// The proof.
+    pub rows: Vec<(String, String)>,
 }
 
 /// Proof of a `close_wait_leak`, from the inspection of its first sample.

@@ -2,9 +2,10 @@
 
 use crate::finding::text::human;
 use crate::finding::{
-    AcceptQueueEvidence, CloseWaitEvidence, Evidence, FinRetransmitEvidence, SynQueueEvidence,
+    AcceptQueueEvidence, CloseWaitEvidence, Evidence, FinRetransmitEvidence, Finding, Opening,
+    SynQueueEvidence,
 };
-use crate::input::{EpollWatch, ThreadState};
+use crate::input::{EpollWatch, Frame, OpeningCall, ThreadState};
 use crate::units::MonoNs;
 
 mod closing;
@@ -24,6 +25,50 @@ const EPOLL: [(u32, &str); 8] = [
 
 type Rows = Vec<(&'static str, String)>;
 
+/// Functions of a stack that a row names: what is further out is rarely what one looks for.
+const FUNCTIONS: usize = 8;
+
+/// The name of the row that says where a socket was opened, and the functions, innermost first:
+/// `accept4 < serve (main.rs:12) < main`.
+pub fn stack_row<'a>(
+    call: &str,
+    frames: impl ExactSizeIterator<Item = &'a Frame>,
+    (count, samples): (u64, usize),
+) -> (&'static str, String) {
+    let name = if call == OpeningCall::Connect.name() {
+        "connected in"
+    } else {
+        "accepted in"
+    };
+    let more = if frames.len() > FUNCTIONS {
+        " < …"
+    } else {
+        ""
+    };
+    let functions: Vec<String> = frames.take(FUNCTIONS).map(Frame::to_string).collect();
+    let text = format!(
+        "{}{more}; {count} of {samples} samples",
+        functions.join(" < ")
+    );
+    (name, text)
+}
+
+impl Opening {
+    /// The same of this one, among so many samples.
+    fn row(&self, samples: usize) -> (&'static str, String) {
+        stack_row(self.call.name(), self.frames.iter(), (self.count, samples))
+    }
+}
+
+impl Finding {
+    /// The evidence, and where the sockets were opened, as a table of names and values.
+    pub fn rows(&self, now: MonoNs) -> Vec<(&'static str, String)> {
+        let mut rows = self.evidence.rows(now);
+        rows.extend(self.stacks.iter().map(|it| it.row(self.samples.len())));
+        rows
+    }
+}
+
 impl Evidence {
     /// The evidence as a table of names and values, for a screen.
     pub fn rows(&self, now: MonoNs) -> Vec<(&'static str, String)> {
@@ -41,6 +86,12 @@ impl Evidence {
             Self::DeadPeer(e) => unanswered::dead_peer(e),
             Self::ClosingStuck(e) => unanswered::closing_stuck(e),
             Self::BacklogTruncated(e) => unanswered::backlog_truncated(e),
+            // Its names are the teller's.
+            Self::Told(e) => e
+                .rows
+                .iter()
+                .map(|(name, value)| ("as recorded", format!("{name} {value}")))
+                .collect(),
         }
     }
 }

@@ -48,6 +48,7 @@ impl Finding {
             Evidence::DeadPeer(e) => self.dead_peer(e),
             Evidence::ClosingStuck(e) => self.closing_stuck(e, now),
             Evidence::BacklogTruncated(e) => self.backlog_truncated(e),
+            Evidence::Told(e) => e.summary.clone(),
         }
     }
 
@@ -67,6 +68,7 @@ impl Finding {
             Evidence::Ports(e) => self.ports_advice(e),
             Evidence::FinWait2(e) => self.fin_wait2_advice(e),
             Evidence::Resets(e) => self.resets_advice(e),
+            Evidence::Told(e) => e.advice.clone(),
         }
     }
 

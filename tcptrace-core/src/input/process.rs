@@ -76,4 +76,7 @@ pub struct ProcessInfo {
     pub cgroup: Option<Arc<str>>,
     /// The container id found in the cgroup's path.
     pub container: Option<Arc<str>>,
+    /// Its command line, arguments separated by spaces: read on request only (`--cmdline`), as it may
+    /// hold secrets. Hostile text.
+    pub cmdline: Option<Arc<str>>,
 }

@@ -7,7 +7,7 @@
 //!
 //! Death by timeout sends resets as well; it is `dead_peer` or `fin_retransmit`, never this.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::book::{Draft, Gist, Program, Subject};
@@ -18,7 +18,7 @@ use crate::input::{Context, Reset, ResetDirection, SocketKey, Transition};
 use crate::rules::Bench;
 use crate::rules::closing::{Parties, Remotes, Seconds, of, party, start};
 use crate::tcp::TcpState;
-use crate::units::{NetnsId, Pid, SockId};
+use crate::units::{NetnsId, Pid, Port, SockId};
 use crate::world::World;
 
 /// Groups followed at once.
@@ -48,10 +48,17 @@ struct Group {
     opened: Option<u64>,
 }
 
+/// Ports without a socket that are told apart. A client whose TIME_WAITs find no room resets the
+/// server's last FINs from thousands of ports, and so does a host that is scanned; one finding tells
+/// of all of them.
+const CLOSED_PORTS: usize = 20;
+
 /// The rule.
 #[derive(Debug, Default)]
 pub(crate) struct ResetBurst {
     groups: BTreeMap<Subject, Group>,
+    /// Where segments arrived that belong to no socket.
+    closed_ports: BTreeSet<Port>,
     evicted: u64,
 }
 
@@ -119,7 +126,7 @@ impl ResetBurst {
         let Some(reason) = &x.reason else { return };
         let owner = actor(x.context, world).or_else(|| owner_of(&x.key, world));
         let program = Program::of(owner.as_ref().map(|o| &*o.process));
-        let service = remotes.service(&program, service(&x.key, world));
+        let service = remotes.service(&program, self.service(&x.key, world));
         // The group that its transition was counted in a moment ago.
         let group = self
             .groups
@@ -156,7 +163,7 @@ impl ResetBurst {
         let subject = Subject {
             kind: Kind::ResetBurst,
             cause: Some(verdict.cause),
-            service: remotes.service(&program, service(key, world)),
+            service: remotes.service(&program, self.service(key, world)),
             owner: program,
         };
         if !self.groups.contains_key(&subject) && self.groups.len() >= GROUPS {
@@ -194,6 +201,23 @@ impl ResetBurst {
         group.inference = verdict.inference.or(group.inference);
         if let Some(reason) = &reason {
             group.reason(reason);
+        }
+    }
+
+    fn service(&mut self, key: &SocketKey, world: &World) -> Service {
+        match (world.socket(key.sock), key.local.port) {
+            (Some(socket), _) => world.service(socket),
+            (None, Some(port)) => {
+                if self.closed_ports.len() < CLOSED_PORTS {
+                    self.closed_ports.insert(port);
+                }
+                if self.closed_ports.contains(&port) {
+                    Service::Local(port)
+                } else {
+                    Service::Unknown
+                }
+            }
+            (None, None) => Service::Unknown,
         }
     }
 
@@ -324,12 +348,4 @@ fn actor(context: Context, world: &World) -> Option<Owner> {
 
 fn owner_of(key: &SocketKey, world: &World) -> Option<Owner> {
     party(world.socket(key.sock)?, world)
-}
-
-fn service(key: &SocketKey, world: &World) -> Service {
-    match (world.socket(key.sock), key.local.port) {
-        (Some(socket), _) => world.service(socket),
-        (None, Some(port)) => Service::Local(port),
-        (None, None) => Service::Unknown,
-    }
 }

@@ -9,7 +9,9 @@ use super::fin_wait2_stuck::HalfFact;
 use super::unanswered;
 use crate::book::Subject;
 use crate::finding::Owner;
-use crate::input::{Counters, Inspection, ListenerSample, QueueDrop, Retransmit, SynackRetransmit};
+use crate::input::{
+    Counters, Inspection, ListenerSample, QueueDrop, Retransmit, Stack, SynackRetransmit,
+};
 use crate::request::Request;
 use crate::units::{MonoNs, Pid, SockId};
 
@@ -50,6 +52,7 @@ pub(crate) enum Fact {
     /// News of a connection in FIN_WAIT2 whose descriptor is open.
     HalfClosed(SockId, HalfFact),
     Unanswered(unanswered::Fact),
+    Stack(Box<Stack>),
 }
 
 /// A rule's appointment with itself.

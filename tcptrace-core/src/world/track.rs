@@ -76,7 +76,8 @@ impl World {
             Input::Snapshot(x) => self.snapshot_mark(x),
             Input::Inspection(x) => self.inspection(x),
             Input::Listener(x) => self.listener_sample(x),
-            Input::Counters(_) => {}
+            // Of no consequence for what is known of the socket.
+            Input::Stack(_) | Input::Counters(_) => {}
             Input::Netns(x) => {
                 self.netns.insert(x.netns, *x);
                 if self.netns.len() > NAMESPACES {

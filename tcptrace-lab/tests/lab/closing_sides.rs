@@ -132,6 +132,33 @@ fn time_wait_of_a_server_with_a_request_limit() -> Result<()> {
     Ok(())
 }
 
+/// After one to seven exchanges, and at once: no habit explains it.
+#[test]
+fn time_wait_without_a_habit_is_of_unknown_cause() -> Result<()> {
+    let hosts = TwoHosts::new(1)?;
+    let agent = Agent::record(&format!("{PILE} --netns {}", hosts.server.inode()))?;
+    let patient = ends(&hosts, "--ending asked")?;
+    let mut streams = connect(&hosts.client, hosts.server_at(patient.port()), MANY)?;
+    for (number, stream) in streams.iter_mut().enumerate() {
+        exchange(stream, 1 + number % 7)?;
+        stream.write_all(b"q")?;
+        stream.read_exact(&mut [0]).expect_err("the server closes");
+    }
+    drop(streams);
+    agent.await_finding("unknown", SOON, |finding| {
+        finding.kind() == "time_wait_pileup" && finding.count() >= 50
+    })?;
+    let recording = agent.finish()?;
+    only(
+        &recording,
+        "time_wait_pileup/unknown",
+        "unknown",
+        Some(patient.pid()),
+        patient.port(),
+    );
+    Ok(())
+}
+
 #[test]
 fn time_wait_of_a_client_is_the_clients() -> Result<()> {
     let hosts = TwoHosts::new(1)?;
@@ -540,6 +567,35 @@ fn resets_of_a_full_accept_queue() -> Result<()> {
         Some(patient.pid()),
         patient.port(),
     );
+    Ok(())
+}
+
+#[test]
+fn resets_by_a_listener_that_closes_are_of_unknown_cause() -> Result<()> {
+    let hosts = TwoHosts::new(1)?;
+    let agent = Agent::record(&format!("--netns {}", hosts.server.inode()))?;
+    let patient = Patient::start(
+        &hosts.server,
+        &format!(
+            "never-accepted --gives-up-at {MANY} {}",
+            hosts.listen_option()
+        ),
+    )?;
+    let clients = connect(&hosts.client, hosts.server_at(patient.port()), MANY)?;
+    agent.await_finding("unknown", SOON, |finding| {
+        finding.name() == "reset_burst/unknown" && finding.count() == MANY as u64
+    })?;
+    drop(clients);
+    let recording = agent.finish()?;
+    let finding = only(
+        &recording,
+        "reset_burst/unknown",
+        "unknown",
+        Some(patient.pid()),
+        patient.port(),
+    );
+    let reason = finding.evidence("inference").to_string();
+    assert!(reason.contains("accept queue"), "{finding:?}");
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! The two-ended report: two hosts, a link that loses one segment of a handshake or of a close, and
-//! two recordings, which only together tell which segment it was.
+//! two recordings, which only together tell which segment it was. Each verdict is asked for twice: as
+//! recorded, with one clock, and as if the server's clock were hours wrong.
 
 use std::io::Read;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -13,6 +14,7 @@ use serde_json::Value;
 use tcptrace_lab::agent::{Agent, agent_program};
 use tcptrace_lab::client::connect;
 use tcptrace_lab::netns::{Netns, TwoHosts};
+use tcptrace_lab::other_clock;
 use tcptrace_lab::patient::Patient;
 use tcptrace_lab::wait_for;
 
@@ -35,9 +37,16 @@ enum At {
     Server,
 }
 
+/// How wrong the server's clock is: an hour of daylight saving, and something.
+const AHEAD_NS: i64 = 3_661_234_567_890;
+
 impl Link {
     fn new() -> Result<Self> {
-        let hosts = TwoHosts::new(1)?;
+        Self::between(TwoHosts::new(1)?)
+    }
+
+    /// With whatever runs there already.
+    fn between(hosts: TwoHosts) -> Result<Self> {
         let record = |netns: &Netns| Agent::record(&format!("--netns {}", netns.inode()));
         Ok(Self {
             client: record(&hosts.client)?,
@@ -94,9 +103,30 @@ impl Link {
         let server = self.server.end(nix::sys::signal::Signal::SIGINT)?;
         let whole = report(&client.path(), &server.path())?;
         let ends = &whole["ends"];
-        assert!(ends["joined"].as_u64() > Some(0), "{ends:#}");
         assert_eq!(ends["clocks"]["same_clock"], true, "{ends:#}");
-        Ok(ends["verdicts"].as_array().cloned().unwrap_or_default())
+        let verdicts = ends["verdicts"].as_array().cloned().unwrap_or_default();
+
+        let directory = tempfile::tempdir()?;
+        let shifted = directory.path().join("server.ndjson");
+        other_clock::rewrite(&server.path(), &shifted, AHEAD_NS)?;
+        let whole = report(&client.path(), &shifted)?;
+        let ends = &whole["ends"];
+        let clocks = &ends["clocks"];
+        assert_eq!(clocks["same_clock"], false, "{ends:#}");
+        if let (Some(offset), Some(within)) =
+            (clocks["offset_ns"].as_i64(), clocks["within_ns"].as_u64())
+        {
+            // The kernel's clock is slewed, by 500 ppm at most, and offsets are taken once a second.
+            let slewed = 1_000_000;
+            assert!(offset.abs_diff(AHEAD_NS) <= within + slewed, "{clocks:#}");
+        }
+        let again = ends["verdicts"].as_array().cloned().unwrap_or_default();
+        let gist = |verdicts: &[Value]| -> Vec<_> {
+            let of_one = |v: &Value| ["segment", "from", "to", "confidence"].map(|k| v[k].clone());
+            verdicts.iter().map(of_one).collect()
+        };
+        assert_eq!(gist(&verdicts), gist(&again), "{verdicts:#?}, {again:#?}");
+        Ok(verdicts)
     }
 }
 
@@ -227,6 +257,27 @@ fn a_lost_second_fin_is_named() -> Result<()> {
 #[test]
 fn a_lost_last_ack_is_named() -> Result<()> {
     close(At::Server, PURE_ACK, true, "last ACK", "(A)", "(B)")
+}
+
+/// The commonest of all: a firewall discards what comes for a service, without a word. The server is
+/// older than its recording, listens on every address, and nothing ever arrives.
+#[test]
+fn a_syn_that_never_arrives_is_named() -> Result<()> {
+    let hosts = TwoHosts::new(1)?;
+    let listener = hosts
+        .server
+        .inside(|| TcpListener::bind("0.0.0.0:0").context("cannot listen"))?;
+    let server = hosts.server_at(listener.local_addr()?.port());
+    let link = Link::between(hosts)?;
+    link.lose(At::Server, "tcp flags & syn == syn")?;
+    let refused = link.connect(server)?;
+    link.repeated(&link.client, "retransmit", Some("SYN_SENT"))?;
+    let verdicts = link.verdicts()?;
+    named(&verdicts, "SYN", "(A)", "(B)");
+    assert_eq!(verdicts[0]["confidence"], "likely", "{verdicts:#?}");
+    // It gives up by itself; nobody waits for it.
+    drop((refused, listener));
+    Ok(())
 }
 
 /// The client alone sees the same as of a lost SYN.

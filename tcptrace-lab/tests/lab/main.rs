@@ -19,5 +19,6 @@ mod privileges;
 mod queues;
 mod report;
 mod segments;
+mod stacks;
 mod traps;
 mod unanswered;

@@ -205,3 +205,37 @@ fn a_damaged_line_is_named_or_passed_over() -> Result<()> {
     }
     Ok(())
 }
+
+/// The examples of docs/recording.md, by the tool that they are for; `cargo xtask examples` tries those
+/// of DuckDB and ClickHouse as well.
+#[test]
+fn the_documents_examples_for_jq_find_something() -> Result<()> {
+    const DOCUMENT: &str = include_str!("../../../docs/recording.md");
+    let ended = leak()?;
+    let directory = tempfile::tempdir()?;
+    let here = |name: &str| directory.path().join(name);
+    fs::copy(ended.path(), here("out.ndjson"))?;
+    let packed = Command::new("zstd")
+        .arg("-q")
+        .arg(here("out.ndjson"))
+        .arg("-o")
+        .arg(here("web-20260102T030405Z-0001.ndjson.zst"))
+        .status()?;
+    assert!(packed.success());
+    let (_, section) = DOCUMENT.split_once("## With jq").context("a section")?;
+    let section = section.split("\n## ").next().context("an end")?;
+    let commands: Vec<&str> = section
+        .lines()
+        .filter_map(|line| line.strip_prefix("$ "))
+        .collect();
+    assert!(commands.len() >= 3, "{commands:?}");
+    for command in commands {
+        let output = Command::new("sh")
+            .args(["-ec", command])
+            .current_dir(directory.path())
+            .output()?;
+        assert!(output.status.success(), "{command}: {output:?}");
+        assert!(!output.stdout.is_empty(), "{command}: {output:?}");
+    }
+    Ok(())
+}

@@ -194,14 +194,18 @@ impl Stall {
     }
 }
 
+/// Kills, and how many agents at a time wait for theirs: most of it is waiting.
+const KILLS: u64 = 50;
+const LANES: u64 = 3;
+
 #[test]
 fn a_kill_at_any_moment_costs_at_most_the_last_second() -> Result<()> {
-    const KILLS: u64 = 50;
     let netns = Netns::new()?;
     let listener = netns.inside(|| Ok(TcpListener::bind("127.0.0.1:0")?))?;
     let address = listener.local_addr()?;
     let end = AtomicBool::new(false);
-    let stall = Stall(AtomicU64::new(0));
+    let kills = AtomicU64::new(0);
+    let (mut rotated, mut outcome) = (0, Ok(()));
     thread::scope(|scope| {
         scope.spawn(|| {
             for accepted in listener.incoming() {
@@ -222,14 +226,34 @@ fn a_kill_at_any_moment_costs_at_most_the_last_second() -> Result<()> {
                 Ok(())
             })
         });
-        scope.spawn(|| stall.watch(&end));
-        let outcome = (0..KILLS).try_for_each(|number| kill_once(&netns, number, &stall));
+        let lane = || -> Result<u64> {
+            let mut rotated = 0;
+            loop {
+                let number = kills.fetch_add(1, Ordering::Relaxed);
+                if number >= KILLS {
+                    return Ok(rotated);
+                }
+                rotated += u64::from(kill_once(&netns, number)? > 1);
+            }
+        };
+        let lanes: Vec<_> = (0..LANES).map(|_| scope.spawn(lane)).collect();
+        for lane in lanes {
+            match lane.join().expect("it does not panic") {
+                Ok(of_lane) => rotated += of_lane,
+                Err(error) => outcome = Err(error),
+            }
+        }
         end.store(true, Ordering::Relaxed);
-        outcome
-    })
+    });
+    outcome?;
+    // Each lane asks for one more than there are.
+    assert_eq!(kills.load(Ordering::Relaxed), KILLS + LANES);
+    assert!(rotated > KILLS / 4, "{rotated} had begun a second segment");
+    Ok(())
 }
 
-fn kill_once(netns: &Netns, number: u64, stall: &Stall) -> Result<()> {
+/// Records, kills, and looks at what is left: the number of its segments.
+fn kill_once(netns: &Netns, number: u64) -> Result<usize> {
     let directory = tempfile::tempdir()?;
     let agent = record(
         directory.path(),
@@ -238,13 +262,19 @@ fn kill_once(netns: &Netns, number: u64, stall: &Stall) -> Result<()> {
             netns.inode()
         ),
     )?;
-    stall.0.store(0, Ordering::Relaxed);
     // As random as a test needs: spread over two segments, and not the same in every run.
     let jitter = u64::from(std::process::id()).wrapping_mul(6_364_136_223_846_793_005);
     let after = 600 + (number.wrapping_mul(0x9e37_79b9) ^ (jitter >> 33)) % 1700;
-    thread::sleep(Duration::from_millis(after));
-    let killed = now()?;
-    agent.end(Signal::SIGKILL)?;
+    let stall = Stall(AtomicU64::new(0));
+    let over = AtomicBool::new(false);
+    let killed = thread::scope(|scope| -> Result<Duration> {
+        scope.spawn(|| stall.watch(&over));
+        thread::sleep(Duration::from_millis(after));
+        let killed = now();
+        over.store(true, Ordering::Relaxed);
+        agent.end(Signal::SIGKILL)?;
+        killed
+    })?;
     let files = segments(directory.path())?;
     let mut last = Duration::ZERO;
     for (at, file) in files.iter().enumerate() {
@@ -252,10 +282,10 @@ fn kill_once(netns: &Netns, number: u64, stall: &Stall) -> Result<()> {
         if at + 1 < files.len() {
             segment.footer()?;
         }
+        schema::holds(&segment)?;
         for (seq, line) in segment.lines.iter().enumerate() {
-            assert_eq!(
-                line["seq"],
-                seq,
+            ensure!(
+                line["seq"] == seq,
                 "{}: nothing is missing inside",
                 file.display()
             );
@@ -273,7 +303,10 @@ fn kill_once(netns: &Netns, number: u64, stall: &Stall) -> Result<()> {
         "kill {number}, after {after} ms: the last {lost:?} are missing, in {files:?}; \
          a thread here waited {waited:?}"
     );
+    // The index is an old or a new one, never half of one.
+    let index = fs::read(directory.path().join("web.index.json"))?;
+    serde_json::from_slice::<Value>(&index).context("the index is torn")?;
     // What is left can be judged.
     replay(&[directory.path()])?;
-    Ok(())
+    Ok(files.len())
 }

@@ -49,8 +49,10 @@ pub(super) fn run(args: &DoctorArgs) -> Result<(), Failure> {
             tier: args.kernel.tier,
             verifier_log: true,
             statistics: true,
+            stacks: args.kernel.stacks,
             ..ProbeOptions::default()
         },
+        cmdline: args.kernel.cmdline,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

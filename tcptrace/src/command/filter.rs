@@ -36,6 +36,12 @@ pub(super) struct FilterArgs {
     /// One network namespace, by inode number (`readlink /proc/PID/ns/net`)
     #[arg(long, value_name = "INODE")]
     netns: Option<u32>,
+    /// Sockets of processes whose cgroup has this in its path
+    #[arg(long = "cgroup", value_name = "PATH", value_delimiter = ',')]
+    cgroups: Vec<String>,
+    /// Sockets of processes in the container whose id begins so
+    #[arg(long = "container", value_name = "ID", value_delimiter = ',')]
+    containers: Vec<String>,
     /// States, in the kernel's or ss's spelling: CLOSE_WAIT, close-wait
     #[arg(long = "state", value_name = "STATE", value_delimiter = ',', value_parser = state)]
     states: Vec<TcpState>,
@@ -65,6 +71,8 @@ impl FilterArgs {
                 _ => None,
             },
             netns: self.netns.map(NetnsId),
+            cgroups: self.cgroups.clone(),
+            containers: self.containers.clone(),
             states: self.states.clone(),
         }
     }

@@ -30,6 +30,9 @@ pub(super) fn text(finding: &RecordedFinding, out: &mut impl Write) -> io::Resul
         writeln!(out, "  because  of {}", printable(root))?;
     }
     writeln!(out, "  since    {}", finding.since)?;
+    for (name, functions) in finding.stack_rows() {
+        writeln!(out, "  {name} {}", printable(&functions))?;
+    }
     writeln!(out, "  what     {}", printable(&finding.summary))?;
     writeln!(out, "  do       {}", printable(&finding.advice))
 }

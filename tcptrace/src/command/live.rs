@@ -76,6 +76,9 @@ const FRAME: Duration = Duration::from_millis(100);
 /// shell without job control never continues what it did not stop.
 const STOPS_WITHIN: u8 = 5;
 
+/// How long a line on standard error may take.
+const SAYING: Duration = Duration::from_millis(500);
+
 /// Processes whose descriptors are counted a second, of those on the screen.
 const COUNTED: usize = 4;
 
@@ -169,9 +172,16 @@ fn replay(file: &Path, speed: f64, options: Options, filter: &Filter) -> Result<
         })
 }
 
-/// Says a line on standard error; one that is gone is no reason to fail.
+/// Says a line on standard error; one that is gone is no reason to fail, and one that stands still,
+/// as a terminal may, none to wait for long.
 fn say(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let (done, told) = channel();
+    let text = text.to_owned();
+    thread::spawn(move || {
+        let _ = writeln!(std::io::stderr(), "{text}");
+        let _ = done.send(());
+    });
+    let _ = told.recv_timeout(SAYING);
 }
 
 /// Parses the speed of a playback.

@@ -119,6 +119,14 @@ struct KernelArgs {
     /// call of the host about 45 ns, and leaves acceptors to descriptor scans
     #[arg(long)]
     no_accept_syscalls: bool,
+    /// Note where in its program each socket is accepted or connected, and name the functions for the
+    /// sockets of findings; they are written into recordings
+    #[arg(long)]
+    stacks: bool,
+    /// Tell processes with their command lines, which may hold secrets; they are written into
+    /// recordings
+    #[arg(long)]
+    cmdline: bool,
     /// Probe functions in this way only, instead of the best that loads; for testing
     #[arg(long, value_enum, value_name = "TIER")]
     tier: Option<TierChoice>,

@@ -20,7 +20,7 @@ use crate::recording::{
     Footer, Header, Play, RecordedFinding, RecordedProcess, RecordedService, Shelf, Tape,
     wall_of_stamp,
 };
-use crate::report::{self, Collector, Host, HostReport, Meeting, Probe, Report};
+use crate::report::{self, Collector, Host, HostReport, Probe, Report};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -96,8 +96,7 @@ pub(super) fn run(args: &ReportArgs) -> Result<(), Failure> {
         before += tape.bytes();
     }
     bar.finish_and_clear();
-    let ends = Meeting::of(&hosts);
-    let mut whole = Report::new(env!("CARGO_PKG_VERSION"), hosts, ends, notes);
+    let mut whole = Report::new(env!("CARGO_PKG_VERSION"), hosts, notes);
     if args.redact {
         report::redact(&mut whole, names);
     }
@@ -186,6 +185,23 @@ impl Reading<'_> {
     }
 }
 
+impl Reading<'_> {
+    /// What stacks name: a program can be told by its functions.
+    fn functions(&mut self, recorded: &RecordedFinding) {
+        for frame in recorded.stacks.iter().flat_map(|stack| &stack.frames) {
+            let paths = [("module", &frame.module), ("source", &frame.file)];
+            let last = |path: &String| path.rsplit('/').next().unwrap_or(path).to_owned();
+            let parts = paths.map(|(what, path)| Some((what, path.as_ref().map(last)?)));
+            let function = frame.function.clone().map(|name| ("function", name));
+            for name in parts.into_iter().flatten().chain(function) {
+                if self.names.len() < NAMES {
+                    self.names.insert(name);
+                }
+            }
+        }
+    }
+}
+
 /// Names that are remembered for pseudonyms.
 const NAMES: usize = 100_000;
 
@@ -228,13 +244,20 @@ impl Audience for Reading<'_> {
     ) -> Result<(), Failure> {
         let evidence = match computed {
             Some(finding) => finding
-                .evidence
                 .rows(now)
                 .into_iter()
                 .map(|(name, value)| (name.to_owned(), value))
                 .collect(),
-            None => report::rows(&recorded.evidence),
+            None => {
+                let stacks = recorded
+                    .stack_rows()
+                    .map(|(name, text)| (name.to_owned(), text));
+                let mut rows = report::rows(&recorded.evidence);
+                rows.extend(stacks);
+                rows
+            }
         };
+        self.functions(&recorded);
         let process = recorded.process.as_ref().map(|p| self.process(p));
         let processes = recorded
             .processes

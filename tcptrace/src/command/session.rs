@@ -88,8 +88,10 @@ pub(super) fn open_keeping(
             filter: in_kernel,
             accept_syscalls: !kernel.no_accept_syscalls,
             tier: kernel.tier,
+            stacks: kernel.stacks,
             ..ProbeOptions::default()
         },
+        cmdline: kernel.cmdline,
     };
     take_precedence();
     let kernel = Kernel::open(&options).map_err(kernel_failure)?;
@@ -212,7 +214,8 @@ pub(super) fn header_facts(host: &HostFacts, recording: Option<String>) -> Heade
     HeaderFacts {
         host: host.hostname.clone(),
         kernel: host.kernel.clone(),
-        probes: format!("{running} of {} probes, {accept}", host.probes.len()),
+        // Not of how many: the others are other ways to the same facts. `doctor` has them all.
+        probes: format!("{running} probes, {accept}"),
         recording,
         late: Duration::ZERO,
         source: Source::Live,

@@ -15,12 +15,14 @@ use tcptrace_core::units::{MonoNs, NetnsId, Pid, Tid};
 use super::counters::NamespaceCounters;
 use super::identity::{Identities, Step};
 use super::process::{Occasion, Processes};
+use super::stacks::Stacks;
 
 /// What the kernel edge remembers from record to record.
 pub(crate) struct Edge {
     pub(crate) identities: Identities,
     pub(crate) processes: Processes,
     pub(crate) namespaces: NamespaceCounters,
+    pub(super) stacks: Stacks,
     /// Tells what an entry of a wait queue is.
     functions: WakeFunctions,
     /// The namespace of the last record: most records come from one.
@@ -28,12 +30,14 @@ pub(crate) struct Edge {
 }
 
 impl Edge {
-    /// Nothing known yet; counters of `only` this namespace are wanted, or of all.
-    pub(crate) fn new(only: Option<NetnsId>, functions: WakeFunctions) -> Self {
+    /// Nothing known yet; counters of `only` this namespace are wanted, or of all, and command lines
+    /// or none.
+    pub(crate) fn new(only: Option<NetnsId>, functions: WakeFunctions, cmdline: bool) -> Self {
         Self {
             identities: Identities::default(),
-            processes: Processes::new(),
+            processes: Processes::new(cmdline),
             namespaces: NamespaceCounters::new(only),
+            stacks: Stacks::default(),
             functions,
             last_netns: NetnsId(0),
         }
@@ -139,11 +143,22 @@ impl Edge {
             Raw::Reset(raw) => self.reset(raw, reason, sink),
             Raw::Destroy(raw) => {
                 if let Some(key) = self.identities.destroy(raw.sock, raw.at) {
+                    self.stacks.forget(key.sock);
                     sink.push(Input::Destroy(Destroy { at: raw.at, key }));
                     return raw.understudy.then_some(Kind::Destroy);
                 }
             }
-            Raw::Exit(raw) => self.processes.exit(raw, sink),
+            Raw::Exit(raw) => {
+                self.stacks.exited(raw.pid);
+                self.processes.exit(raw, sink);
+            }
+            Raw::Stack(raw) => {
+                // Of another pid namespace /proc would show somebody else's memory.
+                let readable = !self.processes.is_blind();
+                if let Some(sock) = self.identities.living(raw.sock).filter(|_| readable) {
+                    self.stacks.note(sock, raw);
+                }
+            }
         }
         None
     }
@@ -187,6 +202,7 @@ impl Edge {
             return None;
         };
         if let Some(key) = ended {
+            self.stacks.forget(key.sock);
             sink.push(Input::Destroy(Destroy { at, key }));
         }
         if key.netns != self.last_netns {
@@ -269,7 +285,7 @@ mod tests {
 
     /// The facts in short: what the sink is told of these records, taken as one batch.
     fn check(raws: &[Raw], expected: &[&str]) {
-        let mut edge = Edge::new(None, WakeFunctions::default());
+        let mut edge = Edge::new(None, WakeFunctions::default(), false);
         let mut sink = Vec::new();
         for raw in raws {
             if let Raw::Exit(exit) = raw {

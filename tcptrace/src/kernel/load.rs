@@ -39,6 +39,7 @@ pub(super) fn object(options: &ProbeOptions, layout: &Resolved) -> Result<Ebpf, 
         .next_power_of_two();
     let wake = u64::from(ring / 4);
     let filter = filter_words(&options.filter);
+    let stacks = u32::from(options.stacks);
     EbpfLoader::new()
         // Nothing to relocate: offsets come from LAYOUT.
         .btf(None)
@@ -51,6 +52,7 @@ pub(super) fn object(options: &ProbeOptions, layout: &Resolved) -> Result<Ebpf, 
         .override_global(names::LAYOUT, layout.entries.as_slice(), true)
         .override_global(names::FILTER, filter.as_slice(), true)
         .override_global(names::WAKE_LEVEL, &wake, true)
+        .override_global(names::STACKS_WANTED, &stacks, true)
         .load(OBJECT)
         .map_err(|error| match refused(MAPS, &error) {
             KernelError::NotPrivileged { what, detail } => KernelError::NotPrivileged {

@@ -33,6 +33,7 @@ mod process;
 mod ring;
 mod silence;
 mod snapshot;
+mod stacks;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -46,7 +47,7 @@ use rustc_hash::FxHashMap;
 use tcptrace_common::record::Kind;
 use tcptrace_core::decode::Raw;
 use tcptrace_core::filter::Filter;
-use tcptrace_core::input::{Input, ProcessFact};
+use tcptrace_core::input::{Input, ProcessFact, Stack};
 use tcptrace_core::request::Request;
 use tcptrace_core::units::{MonoNs, NetnsId, Pid, WallNs};
 
@@ -78,6 +79,8 @@ const READ_AHEAD: usize = 65_536;
 pub(crate) struct KernelOptions {
     /// What to attach, and what to leave out.
     pub(crate) probes: ProbeOptions,
+    /// Whether processes are told with their command lines, which may hold secrets.
+    pub(crate) cmdline: bool,
 }
 
 impl From<&Filter> for KernelFilter {
@@ -117,7 +120,7 @@ impl Kernel {
         let probes = Probes::open(&options.probes)?;
         let filter = options.probes.filter.clone();
         Ok(Self {
-            edge: Edge::new(filter.netns, probes.wake_functions()),
+            edge: Edge::new(filter.netns, probes.wake_functions(), options.cmdline),
             probes,
             filter,
             raws: VecDeque::with_capacity(BATCH),
@@ -229,6 +232,7 @@ impl Kernel {
     /// every listener, what was lost, and the next part of a snapshot of the hash tables.
     pub(crate) fn poll(&mut self, sink: &mut Vec<Input>) {
         self.look(sink);
+        self.tell_stacks(sink);
         self.read_tables(sink);
         self.tell_losses(sink);
     }
@@ -253,6 +257,26 @@ impl Kernel {
             })
             .collect();
         self.sample_listeners(&moved, sink);
+    }
+
+    /// Where sockets were opened, as far as somebody asked and it has been found out.
+    fn tell_stacks(&mut self, sink: &mut Vec<Input>) {
+        let at = clock::now();
+        for opened in self.edge.stacks.told() {
+            let identities = &self.edge.identities;
+            let address = identities.address(opened.sock);
+            let Some(key) = address.and_then(|address| identities.key(address)) else {
+                continue;
+            };
+            self.edge.meet_holder(opened.pid, at, sink);
+            sink.push(Input::Stack(Stack {
+                at,
+                key,
+                call: opened.call,
+                pid: opened.pid,
+                frames: opened.frames,
+            }));
+        }
     }
 
     fn tell_losses(&mut self, sink: &mut Vec<Input>) {
@@ -306,6 +330,7 @@ impl Kernel {
                 Request::Listeners(netns) => self.sample_listeners_of(*netns, sink),
                 Request::Descriptors(pid) => self.count_descriptors(*pid, sink),
                 Request::Orphans(netns) => self.count_orphans(*netns, sink),
+                Request::Stack(sock) => self.edge.stacks.ask(*sock),
                 Request::Snapshot => snapshot = true,
             }
         }

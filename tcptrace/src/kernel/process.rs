@@ -18,6 +18,7 @@
 
 use std::collections::VecDeque;
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +57,8 @@ const INITIAL_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 pub(crate) struct Processes {
     /// /proc does not show what the records name.
     blind: bool,
+    /// Command lines are wanted.
+    cmdline: bool,
     known: FxHashMap<Pid, Known>,
     /// In the order of their exits, for forgetting.
     exits: VecDeque<(Pid, MonoNs)>,
@@ -85,12 +88,18 @@ enum Who {
 }
 
 impl Processes {
-    /// Nobody met yet.
-    pub(crate) fn new() -> Self {
+    /// Nobody met yet; `cmdline` asks for command lines too.
+    pub(crate) fn new(cmdline: bool) -> Self {
         Self {
+            cmdline,
             blind: !in_initial_pid_namespace(),
             ..Self::default()
         }
+    }
+
+    /// Whether /proc shows other processes than the records name.
+    pub(super) fn is_blind(&self) -> bool {
+        self.blind
     }
 
     /// A fact at `at` is about to name `pid`: tells the sink who that is, if that is news.
@@ -136,7 +145,7 @@ impl Processes {
         if self.blind || self.known.contains_key(&pid) || self.foreseen.contains_key(&pid) {
             return false;
         }
-        self.fresh = read(pid, at);
+        self.fresh = read(pid, at, self.cmdline);
         self.fresh.is_none()
     }
 
@@ -206,7 +215,7 @@ impl Processes {
             _ => self
                 .fresh
                 .take_if(|fresh| fresh.pid == pid)
-                .or_else(|| read(pid, at))
+                .or_else(|| read(pid, at, self.cmdline))
                 .map(Arc::new)
                 .or_else(|| self.foreseen.get(&pid).cloned()),
         };
@@ -265,13 +274,18 @@ fn nameplate(exit: &RawExit) -> ProcessInfo {
     }
 }
 
+/// Whether the process that has the pid now had it at `at`.
+pub(super) fn lived_at(pid: Pid, at: MonoNs) -> bool {
+    Stat::read(pid).is_some_and(|stat| !stat.began_after(at))
+}
+
 /// Whether /proc shows the processes that records name.
 pub(crate) fn in_initial_pid_namespace() -> bool {
     fs::metadata("/proc/self/ns/pid").is_ok_and(|it| it.ino() == INITIAL_PID_NAMESPACE)
 }
 
 /// Reads a process from /proc: who had the pid at `at`, or nothing when it is gone.
-fn read(pid: Pid, at: MonoNs) -> Option<ProcessInfo> {
+fn read(pid: Pid, at: MonoNs, cmdline: bool) -> Option<ProcessInfo> {
     let stat = Stat::read(pid)?;
     if stat.began_after(at) {
         return None;
@@ -309,7 +323,23 @@ fn read(pid: Pid, at: MonoNs) -> Option<ProcessInfo> {
         info.container = path.and_then(container_id).map(Into::into);
         info.cgroup = path.map(Into::into);
     }
+    if cmdline {
+        info.cmdline = command_line(pid);
+    }
     Some(info)
+}
+
+/// Bytes of a command line that are kept.
+const CMDLINE: u64 = 4096;
+
+/// The arguments of a process, separated by spaces. A kernel thread has none.
+fn command_line(pid: Pid) -> Option<Arc<str>> {
+    let file = fs::File::open(format!("/proc/{}/cmdline", pid.0)).ok()?;
+    let mut bytes = Vec::new();
+    file.take(CMDLINE).read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes).replace('\0', " ");
+    let text = text.trim_end();
+    (!text.is_empty()).then(|| text.into())
 }
 
 /// What `/proc/PID/stat` tells of a process.
@@ -566,8 +596,12 @@ mod tests {
 
     #[test]
     fn a_process_younger_than_the_fact_is_another() {
-        assert!(read(me(), MonoNs(1)).is_none());
-        assert!(read(me(), clock::now()).is_some());
+        assert!(read(me(), MonoNs(1), false).is_none());
+        let known = read(me(), clock::now(), false).unwrap();
+        assert_eq!(known.cmdline, None, "not asked for");
+        let known = read(me(), clock::now(), true).unwrap();
+        let program = std::env::args().next().unwrap();
+        assert!(known.cmdline.unwrap().starts_with(&program));
     }
 
     #[test]

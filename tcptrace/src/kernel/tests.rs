@@ -32,6 +32,7 @@ impl Watch {
         let guard = runtime.enter();
         let mut kernel = Kernel::open(&KernelOptions {
             probes: ProbeOptions::for_tests(),
+            ..KernelOptions::default()
         })
         .unwrap_or_else(|error| panic!("these tests trace the running kernel: {error}"));
         drop(guard);

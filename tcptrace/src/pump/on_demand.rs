@@ -69,7 +69,7 @@ impl Pump {
         }
         let at = self.engine.world().now();
         for finding in self.engine.findings() {
-            if self.gate.passes_finding(finding, &self.engine) {
+            if self.gate.passes_finding(finding) {
                 recorder.finding(finding, at);
             }
         }
@@ -85,7 +85,7 @@ impl Pump {
         };
         self.on_demand.running = false;
         let at = self.engine.world().now();
-        let passing = |finding: &&Arc<_>| self.gate.passes_finding(finding, &self.engine);
+        let passing = |finding: &&Arc<_>| self.gate.passes_finding(finding);
         let findings: Vec<_> = self.engine.findings().filter(passing).cloned().collect();
         // A second one that ends while the first still writes is rare: it is waited for.
         self.wait_for_recording();

@@ -2,14 +2,18 @@
 //! or up to an instant that the user names.
 //!
 //! Invariants: a turn applies a bounded number of facts, so that keys are heard while a long file
-//! is being run through; time passes by an interval of its own, which no key delays.
+//! is being run through; time passes by an interval of its own, which no key delays; of a recording
+//! that leaves facts out, the recorded findings are shown, as `replay` and `report` show them.
+
+mod told;
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tcptrace_core::finding::Status;
+use tcptrace_core::finding::{Finding, Status};
 use tcptrace_core::units::MonoNs;
 use tcptrace_core::{Engine, Input, Outcome};
 use tokio::signal::unix::{SignalKind, signal};
@@ -63,7 +67,7 @@ impl Tape {
         let (reader, header) = open(path)?;
         Ok(Self {
             path: path.to_owned(),
-            engine: Engine::new((&header.thresholds).into()),
+            engine: engine(&header),
             now: header.at,
             wanted: header.at,
             end: last_time(path),
@@ -102,6 +106,17 @@ impl Tape {
                 Some(input) => input,
                 None => match self.reader.next().transpose()? {
                     Some(Line::Input(input)) => input,
+                    Some(Line::Finding(recorded)) if as_recorded(&self.header).is_some() => {
+                        // One of a kind that only a newer tcptrace knows cannot be shown.
+                        let Some(finding) = told::finding(&recorded).map(Arc::new) else {
+                            continue;
+                        };
+                        self.engine.tell(Arc::clone(&finding));
+                        if self.is_found(&finding) {
+                            return Ok(());
+                        }
+                        continue;
+                    }
                     Some(_) => continue,
                     None => {
                         self.ended = true;
@@ -120,23 +135,40 @@ impl Tape {
                 self.now = self.now.max(input.at());
             }
             self.engine.apply(&input, &mut self.outcome);
-            let opened =
-                |finding: &std::sync::Arc<tcptrace_core::Finding>| finding.status == Status::Open;
-            if self.searching && self.outcome.findings.iter().any(opened) {
-                self.searching = false;
-                self.playing = false;
-                self.wanted = self.now;
+            let findings = std::mem::take(&mut self.outcome.findings);
+            if findings.iter().any(|finding| self.is_found(finding)) {
                 return Ok(());
             }
         }
         Ok(())
     }
 
+    /// Whether this is the finding that is looked for; then the recording stands still.
+    fn is_found(&mut self, finding: &Finding) -> bool {
+        let found = self.searching && finding.status == Status::Open;
+        if found {
+            self.searching = false;
+            self.playing = false;
+            self.wanted = self.now;
+        }
+        found
+    }
+
+    /// As [`Tape::advance`]; what cannot be read ends the recording, and is told: what came before
+    /// it can still be looked at.
+    fn advance_or_end<F: Front>(&mut self, front: &mut F) {
+        if let Err(error) = self.advance() {
+            self.ended = true;
+            self.searching = false;
+            front.tell(&format_args!("it is played up to here: {error}"));
+        }
+    }
+
     /// Goes to the beginning.
     fn rewind(&mut self) -> Result<(), Failure> {
         let (reader, header) = open(&self.path)?;
         self.reader = reader;
-        self.engine = Engine::new((&header.thresholds).into());
+        self.engine = engine(&header);
         self.next = None;
         self.now = header.at;
         self.wanted = header.at;
@@ -197,6 +229,20 @@ impl Tape {
     }
 }
 
+/// Why the findings are those of the run, if they are not computed again.
+fn as_recorded(header: &Header) -> Option<&'static str> {
+    // Of several segments one is played, and only the first has the beginning.
+    header.incomplete_because(header.segment.is_some_and(|segment| segment > 1))
+}
+
+fn engine(header: &Header) -> Engine {
+    let settings = (&header.thresholds).into();
+    match as_recorded(header) {
+        Some(_) => Engine::told(settings),
+        None => Engine::new(settings),
+    }
+}
+
 fn open(path: &Path) -> Result<(Reader<Medium>, Header), Failure> {
     let mut reader = Reader::open(path)?;
     match reader.next().transpose()? {
@@ -226,7 +272,7 @@ fn last_time(path: &Path) -> Option<MonoNs> {
 ///
 /// # Errors
 ///
-/// When the recording cannot be read on, or the front fails.
+/// When the recording cannot be begun again, or the front fails.
 pub(crate) async fn play<F: Front>(mut tape: Tape, front: &mut F) -> Result<(), Failure> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -235,7 +281,12 @@ pub(crate) async fn play<F: Front>(mut tape: Tape, front: &mut F) -> Result<(), 
     let mut interval = tokio::time::interval(STEP);
     interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
     // The snapshot, so that the first frame shows it.
-    tape.advance()?;
+    tape.advance_or_end(front);
+    if let Some(because) = as_recorded(&tape.header) {
+        front.tell(&format_args!(
+            "{because}, so the findings are those that were recorded"
+        ));
+    }
     loop {
         let busy = tape.is_busy();
         tokio::select! {
@@ -260,7 +311,7 @@ pub(crate) async fn play<F: Front>(mut tape: Tape, front: &mut F) -> Result<(), 
             () = std::future::ready(()), if busy => {}
         }
         if tape.is_busy() {
-            tape.advance()?;
+            tape.advance_or_end(front);
             tokio::task::yield_now().await;
         }
     }

@@ -102,6 +102,7 @@ fn typed(kind: &[u8], text: &[u8]) -> Result<Line, Refusal> {
         b"carried" => from::<carried::CarriedLine>(text)?,
         b"snapshot" => from::<host::SnapshotLine>(text)?,
         b"inspection" => from::<looks::InspectionLine>(text)?,
+        b"stack" => from::<looks::StackLine>(text)?,
         b"listener" => from::<looks::ListenerLine>(text)?,
         b"counters" => from::<host::CountersLine>(text)?,
         b"netns" => from::<host::NetnsLine>(text)?,

@@ -170,6 +170,7 @@ fn fact(line: &mut Object<'_>, input: &Input, annotation: &Annotation) {
         Input::Carried(x) => carried::carried(line, x),
         Input::Snapshot(x) => host::snapshot(line, x),
         Input::Inspection(x) => looks::inspection(line, x),
+        Input::Stack(x) => looks::stack(line, x),
         Input::Listener(x) => looks::listener(line, x),
         Input::Counters(x) => host::counters(line, x),
         Input::Netns(x) => host::netns_facts(line, x),

@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use super::sink::RecordError;
+use super::failure::RecordError;
 use super::space;
 
 /// Where a recording goes.
@@ -56,8 +56,17 @@ impl Target {
 
 /// Creates a file for the user behind sudo, where there is one.
 pub(super) fn create(path: &Path, force: bool) -> Result<OpenFile, RecordError> {
+    open(path, force, behind_sudo())
+}
+
+/// Creates a file that is small and belongs to a recording that exists: space is not asked for.
+pub(super) fn create_beside(path: &Path) -> Result<OpenFile, RecordError> {
+    place(path, true, behind_sudo())
+}
+
+fn behind_sudo() -> Option<(u32, u32)> {
     let number = |name| std::env::var(name).ok()?.parse().ok();
-    open(path, force, number("SUDO_UID").zip(number("SUDO_GID")))
+    number("SUDO_UID").zip(number("SUDO_GID"))
 }
 
 /// Standard output without the standard library's buffer, which looks for newlines.
@@ -77,15 +86,20 @@ fn stdout() -> Result<OpenFile, RecordError> {
 }
 
 fn open(path: &Path, force: bool, owner: Option<(u32, u32)>) -> Result<OpenFile, RecordError> {
+    let parent = path.parent().filter(|parent| *parent != Path::new(""));
+    let low = space::low_at(
+        parent.unwrap_or(Path::new(".")),
+        &path.display().to_string(),
+    );
+    low.map_or_else(|| place(path, force, owner), Err)
+}
+
+fn place(path: &Path, force: bool, owner: Option<(u32, u32)>) -> Result<OpenFile, RecordError> {
     let name = path.display().to_string();
     let failed = |source: io::Error| RecordError::Create {
         name: name.clone(),
         source: source.into(),
     };
-    let parent = path.parent().filter(|parent| *parent != Path::new(""));
-    if let Some(error) = space::low_at(parent.unwrap_or(Path::new(".")), &name) {
-        return Err(error);
-    }
     // What stands at the path decides about the error only: creating is exclusive in any case.
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -8,8 +8,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tcptrace_core::finding::{Finding, Owner, Service};
-use tcptrace_core::input::SocketKey;
+use tcptrace_core::finding::{Finding, Opening, Owner, Service, stack_row};
+use tcptrace_core::input::{Frame, SocketKey};
 use tcptrace_core::tcp::Endpoint;
 use tcptrace_core::units::{MonoNs, NetnsId, Pid, Port, SockId};
 
@@ -56,6 +56,9 @@ pub(crate) struct RecordedFinding {
     /// Some of the sockets.
     #[serde(default)]
     pub(crate) samples: Vec<RecordedSocket>,
+    /// Where in their programs these were opened; with `--stacks` only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) stacks: Vec<RecordedOpening>,
     /// What proves it; which fields depends on the kind.
     #[serde(default)]
     pub(crate) evidence: Value,
@@ -102,6 +105,39 @@ pub(crate) struct RecordedProcess {
     /// The container's id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) container: Option<String>,
+    /// Its command line; with `--cmdline` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cmdline: Option<String>,
+}
+
+/// Where in a program some of the samples were accepted or connected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RecordedOpening {
+    /// `accept` or `connect`.
+    pub(crate) call: String,
+    /// The process that called.
+    pub(crate) pid: Pid,
+    /// How many of the samples.
+    pub(crate) count: u64,
+    /// The functions, the innermost first.
+    pub(crate) frames: Vec<RecordedFrame>,
+}
+
+/// One function on a stack. Hostile text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RecordedFrame {
+    /// Its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) function: Option<String>,
+    /// The program or library.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) module: Option<String>,
+    /// The source file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) file: Option<String>,
+    /// The line in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) line: Option<u32>,
 }
 
 /// What the sockets of a finding have in common besides their owner.
@@ -169,6 +205,7 @@ impl RecordedFinding {
             at,
             growth_per_minute,
             samples,
+            stacks,
             evidence,
             caused_by,
         } = finding;
@@ -197,10 +234,62 @@ impl RecordedFinding {
                 .map(|rate| (rate * 100.0).round() / 100.0),
             caused_by: caused_by.map(|id| id.to_string()),
             samples: samples.iter().map(RecordedSocket::new).collect(),
+            stacks: stacks.iter().map(RecordedOpening::new).collect(),
             evidence: serde_json::to_value(evidence)
                 .expect("evidence has string keys and serializes no foreign type"),
             summary,
             advice,
+        }
+    }
+}
+
+impl RecordedFinding {
+    /// Where the samples were opened, as rows of a table.
+    pub(crate) fn stack_rows(&self) -> impl Iterator<Item = (&'static str, String)> + '_ {
+        let samples = self.samples.len();
+        self.stacks.iter().map(move |it| {
+            let frames: Vec<Frame> = it.frames.iter().cloned().map(Frame::from).collect();
+            stack_row(&it.call, frames.iter(), (it.count, samples))
+        })
+    }
+}
+
+impl RecordedOpening {
+    fn new(opening: &Opening) -> Self {
+        Self {
+            call: opening.call.name().to_owned(),
+            pid: opening.pid,
+            count: opening.count,
+            frames: opening.frames.iter().map(RecordedFrame::new).collect(),
+        }
+    }
+}
+
+impl RecordedFrame {
+    fn new(frame: &Frame) -> Self {
+        let Frame {
+            function,
+            module,
+            file,
+            line,
+        } = frame;
+        let text = |text: &Option<std::sync::Arc<str>>| text.as_deref().map(str::to_owned);
+        Self {
+            function: text(function),
+            module: text(module),
+            file: text(file),
+            line: *line,
+        }
+    }
+}
+
+impl From<RecordedFrame> for Frame {
+    fn from(frame: RecordedFrame) -> Self {
+        Self {
+            function: frame.function.map(Into::into),
+            module: frame.module.map(Into::into),
+            file: frame.file.map(Into::into),
+            line: frame.line,
         }
     }
 }
@@ -222,6 +311,7 @@ impl RecordedProcess {
             ns_pid: info.ns_pid,
             cgroup: text(&info.cgroup),
             container: text(&info.container),
+            cmdline: text(&info.cmdline),
         }
     }
 }

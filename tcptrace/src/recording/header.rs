@@ -60,6 +60,21 @@ pub(crate) struct Header {
     pub(crate) segment: Option<u32>,
 }
 
+impl Header {
+    /// Why a replay shows the recorded findings instead of computing them, if it does; `gap` says
+    /// that segments before this one, or after it, are missing.
+    pub(crate) fn incomplete_because(&self, gap: bool) -> Option<&'static str> {
+        match self.completeness {
+            Completeness::All if gap => Some("segments are missing"),
+            Completeness::All => None,
+            Completeness::Filtered => Some("it was filtered"),
+            Completeness::Suspects => Some("it holds only sockets in trouble"),
+            Completeness::None => Some("it holds no events"),
+            Completeness::Partial => Some("it began in the middle of a run"),
+        }
+    }
+}
+
 /// A format version; the default is the current one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]

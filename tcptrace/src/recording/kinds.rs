@@ -18,6 +18,7 @@ pub(crate) enum LineKind {
     Carried,
     Snapshot,
     Inspection,
+    Stack,
     Listener,
     Counters,
     Netns,
@@ -29,7 +30,7 @@ pub(crate) enum LineKind {
 
 impl LineKind {
     /// Every kind, in the order of the variants.
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::Transition,
         Self::Accept,
         Self::Retransmit,
@@ -41,6 +42,7 @@ impl LineKind {
         Self::Carried,
         Self::Snapshot,
         Self::Inspection,
+        Self::Stack,
         Self::Listener,
         Self::Counters,
         Self::Netns,
@@ -64,6 +66,7 @@ impl LineKind {
             Input::Carried(_) => Self::Carried,
             Input::Snapshot(_) => Self::Snapshot,
             Input::Inspection(_) => Self::Inspection,
+            Input::Stack(_) => Self::Stack,
             Input::Listener(_) => Self::Listener,
             Input::Counters(_) => Self::Counters,
             Input::Netns(_) => Self::Netns,
@@ -87,6 +90,7 @@ impl LineKind {
             Self::Carried => "carried",
             Self::Snapshot => "snapshot",
             Self::Inspection => "inspection",
+            Self::Stack => "stack",
             Self::Listener => "listener",
             Self::Counters => "counters",
             Self::Netns => "netns",

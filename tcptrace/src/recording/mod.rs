@@ -13,6 +13,7 @@
 mod decode;
 mod draft;
 mod encode;
+mod failure;
 mod file;
 mod finding;
 mod header;
@@ -35,14 +36,14 @@ mod round_trip;
 mod samples;
 
 pub(crate) use encode::Encoder;
+pub(crate) use failure::RecordError;
 pub(crate) use file::Target;
-pub(crate) use finding::{RecordedFinding, RecordedProcess, RecordedService};
+pub(crate) use finding::{RecordedFinding, RecordedOpening, RecordedProcess, RecordedService};
 pub(crate) use header::{Completeness, Ended, Footer, Header, Probe};
 pub(crate) use medium::Medium;
 pub(crate) use reader::{Line, Reader};
 pub(crate) use recorder::{Recorder, Summary};
 pub(crate) use schema::schema;
 pub(crate) use segment::Rotation;
-pub(crate) use sink::RecordError;
 pub(crate) use stamp::parse as wall_of_stamp;
 pub(crate) use tape::{Play, Shelf, Tape};

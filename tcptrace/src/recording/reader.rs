@@ -66,6 +66,19 @@ pub(crate) enum ReadError {
         /// Why.
         source: io::Error,
     },
+    /// A frame of a compressed file is not what it was.
+    #[error(
+        "cannot read {name} after line {line}: its compressed frame is damaged ({source}); copy the \
+         file again from where it was recorded, or skip the frame with --lenient"
+    )]
+    Frame {
+        /// The file.
+        name: String,
+        /// The last line that was read.
+        line: u64,
+        /// What is wrong.
+        source: io::Error,
+    },
     /// The first line is no header.
     #[error(
         "{name} is not a tcptrace recording: its first line is no header; name a file that \
@@ -130,6 +143,11 @@ impl Reader<Medium> {
         }
     }
 
+    /// From now on a damaged frame of a compressed file is a damaged line.
+    pub(crate) fn pass_over_damage(&mut self) {
+        self.source.get_mut().pass_over_damage();
+    }
+
     /// How far the file has been read.
     pub(crate) fn gauge(&self) -> Arc<Gauge> {
         self.gauge.clone().unwrap_or_default()
@@ -170,11 +188,7 @@ impl<R: Read> Reader<R> {
             let read = (&mut self.source)
                 .take(limit)
                 .read_until(b'\n', &mut self.text)
-                .map_err(|source| ReadError::Io {
-                    name: self.name.clone(),
-                    line: self.number,
-                    source,
-                })?;
+                .map_err(|source| self.unreadable(source))?;
             if read == 0 {
                 return Ok(false);
             }
@@ -188,6 +202,14 @@ impl<R: Read> Reader<R> {
             if !self.text.trim_ascii().is_empty() {
                 return Ok(true);
             }
+        }
+    }
+
+    fn unreadable(&self, source: io::Error) -> ReadError {
+        let (name, line) = (self.name.clone(), self.number);
+        match source.kind() {
+            io::ErrorKind::InvalidData => ReadError::Frame { name, line, source },
+            _ => ReadError::Io { name, line, source },
         }
     }
 

@@ -15,11 +15,12 @@ use tcptrace_core::units::MonoNs;
 use tcptrace_core::{Finding, Input};
 
 use super::encode::Encoder;
+use super::failure::RecordError;
 use super::file::Target;
 use super::header::{Ended, Footer, Header};
 use super::kinds::{LineCounts, LineKind};
 use super::segment::{Rotation, Series, is_compressed};
-use super::sink::{Job, RecordError, Report, Sink, Turn};
+use super::sink::{Job, Report, Sink, Turn};
 
 /// Size of a batch: large enough that a system call costs nothing per line, small enough to be in
 /// the second-level cache when it is written.
@@ -145,6 +146,8 @@ impl fmt::Display for Warning {
 pub(crate) struct Summary {
     /// The file, or standard output.
     pub(crate) name: String,
+    /// How many files there have been, those included that `--keep` has deleted.
+    pub(crate) segments: u32,
     /// Lines by kind, without header and footer.
     pub(crate) counts: LineCounts,
     /// Bytes in the file.
@@ -161,7 +164,12 @@ impl fmt::Display for Summary {
             self.counts.total(),
             self.bytes,
             self.name
-        )
+        )?;
+        match self.segments {
+            1 => Ok(()),
+            2 => f.write_str(" and 1 segment after it"),
+            n => write!(f, " and {} segments after it", n - 1),
+        }
     }
 }
 
@@ -341,6 +349,7 @@ impl Recorder {
         }
         let turn = self.end_segment(findings.len(), ended, at);
         let (counts, losses) = (self.all_counts(), self.all_losses());
+        let segments = self.segment.number;
         let Self {
             name,
             batch,
@@ -361,6 +370,7 @@ impl Recorder {
         })?;
         Ok(Summary {
             name,
+            segments,
             counts,
             bytes,
             losses,

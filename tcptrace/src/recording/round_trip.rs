@@ -412,6 +412,27 @@ fn sending() -> impl Strategy<Value = Sending> {
     })
 }
 
+fn stack() -> impl Strategy<Value = Input> {
+    let frame = (of(text()), of(text()), of(text()), any::<Option<u32>>()).prop_map(
+        |(function, module, file, line)| Frame {
+            function,
+            module,
+            file,
+            line,
+        },
+    );
+    let call = select(vec![OpeningCall::Accept, OpeningCall::Connect]);
+    (at(), key(), call, pid(), vec(frame, 0..4)).prop_map(|(at, key, call, pid, frames)| {
+        Input::Stack(Stack {
+            at,
+            key,
+            call,
+            pid,
+            frames: frames.into(),
+        })
+    })
+}
+
 fn listener() -> impl Strategy<Value = Input> {
     (at(), key(), level(), any::<(u32, u32)>(), of(waiters())).prop_map(
         |(at, key, accept, (syn_depth, drops), waiters)| {
@@ -478,10 +499,10 @@ fn netns() -> impl Strategy<Value = Input> {
 }
 
 fn process_info() -> impl Strategy<Value = ProcessInfo> {
-    let texts = (text(), of(text()), of(text()), of(text()));
+    let texts = (text(), of(text()), of(text()), of(text()), of(text()));
     let numbers = (any::<Option<u64>>(), of(pid()), any::<Option<u32>>());
     (pid(), texts, numbers, of(pid())).prop_map(|(pid, texts, numbers, ns_pid)| {
-        let (name, exe, cgroup, container) = texts;
+        let (name, exe, cgroup, container, cmdline) = texts;
         let (start, parent, uid) = numbers;
         ProcessInfo {
             pid,
@@ -493,6 +514,7 @@ fn process_info() -> impl Strategy<Value = ProcessInfo> {
             ns_pid,
             cgroup,
             container,
+            cmdline,
         }
     })
 }
@@ -559,6 +581,7 @@ fn any_input() -> impl Strategy<Value = Input> {
         carried().boxed(),
         snapshot().boxed(),
         inspection().boxed(),
+        stack().boxed(),
         listener().boxed(),
         counters().boxed(),
         netns().boxed(),

@@ -98,6 +98,7 @@ fn server() -> Arc<ProcessInfo> {
         ns_pid: Some(Pid(7)),
         cgroup: Some("/system.slice/shop.service".into()),
         container: Some("4f5e6d7c8b9a".into()),
+        cmdline: None,
     })
 }
 
@@ -493,44 +494,83 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
 
 /// Inputs that came after the first recordings: the fixture does not have them.
 pub(super) fn later_inputs() -> Vec<(Input, Annotation)> {
-    vec![(
-        Input::Carried(Box::new(Carried {
-            at: at(7500),
-            key: child(),
-            state: TcpState::CloseWait,
-            since: at(10),
-            since_is_lower_bound: false,
-            first_seen: at(1),
-            origin: Origin::Passive,
-            listener: Some(SockId(1)),
-            owner: Some(CarriedOwner {
+    vec![
+        (
+            Input::Carried(Box::new(Carried {
+                at: at(7500),
+                key: child(),
+                state: TcpState::CloseWait,
+                since: at(10),
+                since_is_lower_bound: false,
+                first_seen: at(1),
+                origin: Origin::Passive,
+                listener: Some(SockId(1)),
+                owner: Some(CarriedOwner {
+                    pid: Pid(812),
+                    name: server().name.clone(),
+                    provenance: Provenance::Accept,
+                    confidence: Confidence::Exact,
+                }),
+                holders: vec![Holder {
+                    pid: Pid(812),
+                    fd: Fd(9),
+                    cloexec: Some(true),
+                }],
+                accepted: true,
+                modelled: false,
+                closer: Some((Pid(812), CloseCall::Shutdown)),
+                retransmits: 2,
+                unread: Some(1),
+                queue: Some(QueueLevel {
+                    depth: 0,
+                    limit: 128,
+                }),
+                syn_depth: Some(3),
+                last_accept: Some((at(3), Pid(812))),
+            })),
+            Annotation {
+                process: Some(owner(Provenance::Accept)),
+                ..Annotation::default()
+            },
+        ),
+        (
+            Input::Stack(Stack {
+                at: at(7501),
+                key: child(),
+                call: OpeningCall::Accept,
                 pid: Pid(812),
-                name: server().name.clone(),
-                provenance: Provenance::Accept,
-                confidence: Confidence::Exact,
+                frames: frames(),
             }),
-            holders: vec![Holder {
-                pid: Pid(812),
-                fd: Fd(9),
-                cloexec: Some(true),
-            }],
-            accepted: true,
-            modelled: false,
-            closer: Some((Pid(812), CloseCall::Shutdown)),
-            retransmits: 2,
-            unread: Some(1),
-            queue: Some(QueueLevel {
-                depth: 0,
-                limit: 128,
-            }),
-            syn_depth: Some(3),
-            last_accept: Some((at(3), Pid(812))),
-        })),
-        Annotation {
-            process: Some(owner(Provenance::Accept)),
-            ..Annotation::default()
+            Annotation {
+                process: Some(owner(Provenance::Accept)),
+                ..Annotation::default()
+            },
+        ),
+    ]
+}
+
+/// Where in its program a connection was accepted.
+fn frames() -> Arc<[Frame]> {
+    Arc::from([
+        Frame {
+            function: Some("accept4".into()),
+            module: Some("/usr/lib/x86_64-linux-gnu/libc.so.6".into()),
+            ..Frame::default()
         },
-    )]
+        Frame {
+            function: Some("shop::serve".into()),
+            module: Some("/usr/bin/shop".into()),
+            file: Some("/src/shop/serve.rs".into()),
+            line: Some(42),
+        },
+    ])
+}
+
+fn with_cmdline(info: &ProcessInfo) -> Arc<ProcessInfo> {
+    Arc::new(ProcessInfo {
+        cmdline: Some("/usr/bin/shop --listen 8080".into()),
+        ..info.clone()
+    })
 }
 
 /// One of every line that is written today, as text.
@@ -552,6 +592,16 @@ pub(super) fn every_line() -> String {
     for evidence in evidence() {
         let finding = Finding {
             evidence,
+            process: Some(Owner {
+                process: with_cmdline(&server()),
+                ..owner(Provenance::Accept)
+            }),
+            stacks: vec![Opening {
+                call: OpeningCall::Accept,
+                pid: Pid(812),
+                count: 1,
+                frames: frames(),
+            }],
             ..finding()
         };
         encoder.finding(&finding, START, &mut out);
@@ -583,6 +633,7 @@ pub(super) fn finding() -> Finding {
         at: at(5010),
         growth_per_minute: Some(2.0 / 3.0),
         samples: vec![child()],
+        stacks: Vec::new(),
         evidence: evidence().remove(0),
         caused_by: Some(FindingId(2)),
     }
@@ -829,6 +880,7 @@ fn newer_inputs() -> Vec<(Input, Annotation)> {
                 x.tcp_keepalive_probes = Some(9);
             }
             Input::Inspection(x) => x.sending = Some(sending()),
+            Input::Process(ProcessFact::Seen { info, .. }) => *info = with_cmdline(info),
             Input::Retransmit(x) => {
                 x.user_timeout = Some(Duration::from_secs(30));
                 x.syn_retries = Some(3);

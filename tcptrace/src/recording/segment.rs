@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::failure::RecordError;
 use super::file::{self, OpenFile};
-use super::sink::RecordError;
 
 /// When a recording goes on in another file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -152,7 +152,7 @@ impl Series {
         let mut text = serde_json::to_vec_pretty(&index).map_err(|error| failed(error.into()))?;
         text.push(b'\n');
         // Ours from an earlier turn, or left by a run that was killed.
-        let mut opened = file::create(&next, true)?;
+        let mut opened = file::create_beside(&next)?;
         opened.file.write_all(&text).map_err(failed)?;
         fs::rename(&next, &path).map_err(failed)
     }

@@ -5,10 +5,12 @@
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 
 use bytes::BytesMut;
 
+use super::failure::{RecordError, failed};
 use super::file::OpenFile;
 use super::page_cache::PageCache;
 use super::segment::Series;
@@ -16,93 +18,6 @@ use super::space;
 
 /// zstd's own default: four times the speed of what a saturated host writes, a tenth of the bytes.
 const LEVEL: i32 = 3;
-
-/// Recording failed, or has to stop.
-#[derive(Clone, Debug, thiserror::Error)]
-pub(crate) enum RecordError {
-    /// Something is there already.
-    #[error(
-        "cannot create {name}: it exists, and a recording overwrites nothing; choose another name, \
-         or replace it with --force"
-    )]
-    Exists {
-        /// The file.
-        name: String,
-    },
-    /// The path is a link.
-    #[error(
-        "cannot create {name}: it is a symbolic link, and links are not followed; name the file \
-         itself, or write to standard output with `-o -`"
-    )]
-    Link {
-        /// The path.
-        name: String,
-    },
-    /// A directory, a pipe, a socket or a disk.
-    #[error(
-        "cannot create {name}: it is no regular file; name a file, or write to standard output \
-         with `-o -`"
-    )]
-    NotAFile {
-        /// The path.
-        name: String,
-    },
-    /// The file cannot be created.
-    #[error("cannot create {name}: {source}; choose a directory that exists and can be written to")]
-    Create {
-        /// The file.
-        name: String,
-        /// Why.
-        source: Arc<io::Error>,
-    },
-    /// The thread cannot be started.
-    #[error("cannot start the thread that writes {name}: {source}; end some processes")]
-    Thread {
-        /// The file.
-        name: String,
-        /// Why.
-        source: Arc<io::Error>,
-    },
-    /// No space, or the user's share is used up.
-    #[error(
-        "cannot write {name}: {source}; the recording ends here and is intact up to its last line: \
-         free some space, or record to another file system with -o"
-    )]
-    Full {
-        /// The file.
-        name: String,
-        /// Why.
-        source: Arc<io::Error>,
-    },
-    /// Writing failed for another reason.
-    #[error(
-        "cannot write {name}: {source}; the recording ends here and is intact up to its last line: \
-         record to another file system with -o"
-    )]
-    Write {
-        /// The file.
-        name: String,
-        /// Why.
-        source: Arc<io::Error>,
-    },
-    /// The file system is nearly full. The recording is stopped before it harms the host; a footer
-    /// still fits.
-    #[error(
-        "stopped recording to {name}: its file system has only {free_mib} MiB left and tcptrace \
-         leaves {floor_mib} MiB to others; free some space, or record to another file system with -o"
-    )]
-    LowSpace {
-        /// The file.
-        name: String,
-        /// Free space, MiB.
-        free_mib: u64,
-        /// What is left to others, MiB.
-        floor_mib: u64,
-    },
-    /// The reader of standard output went away. No fault: the run ends quietly.
-    #[error("standard output was closed; nobody reads the recording any more")]
-    BrokenPipe,
-}
 
 /// What the thread has to say while it runs.
 #[derive(Debug, Default)]
@@ -179,6 +94,8 @@ pub(super) struct Sink {
     frames: Option<Frames>,
     /// The files, when there are several.
     series: Option<Series>,
+    /// The segment before.
+    settling: Option<Settling>,
     /// Bytes of whole batches in the file.
     written: u64,
     page_cache: PageCache,
@@ -200,6 +117,7 @@ impl Sink {
             target,
             frames: None,
             series: None,
+            settling: None,
             written: 0,
             earlier: 0,
             compressed: false,
@@ -210,7 +128,12 @@ impl Sink {
 
     /// Writes zstd frames, each of them whole lines.
     pub(super) fn compressed(mut self) -> Result<Self, RecordError> {
-        let compressor = zstd::bulk::Compressor::new(LEVEL).map_err(|error| self.failed(error))?;
+        // A checksum, so that a frame that has changed on its way is not taken for what was recorded.
+        let compressor = zstd::bulk::Compressor::new(LEVEL).and_then(|mut compressor| {
+            compressor.include_checksum(true)?;
+            Ok(compressor)
+        });
+        let compressor = compressor.map_err(|error| failed(&self.target.name, error))?;
         self.frames = Some(Frames {
             compressor,
             frame: Vec::new(),
@@ -294,6 +217,7 @@ impl Sink {
             }
         }
         self.sync()?;
+        self.settle()?;
         if let (Some(series), Some(turn)) = (&mut self.series, last) {
             series.close(turn.at, self.written, turn.lines, turn.open_findings);
             series.write_index()?;
@@ -303,24 +227,29 @@ impl Sink {
 
     fn sync(&self) -> Result<(), RecordError> {
         if self.target.created {
-            self.target
-                .file
-                .sync_all()
-                .map_err(|error| self.failed(error))?;
+            let synced = self.target.file.sync_all();
+            synced.map_err(|error| failed(&self.target.name, error))?;
         }
         Ok(())
     }
 
     /// Ends the file and begins the next.
     fn turn(&mut self, turn: &Turn) -> Result<(), RecordError> {
-        self.sync()?;
         let written = self.written;
         if let Some(series) = &mut self.series {
             series.close(turn.at.clone(), written, turn.lines, turn.open_findings);
-            self.target = series.open(turn.number, &turn.at)?;
+            let next = series.open(turn.number, &turn.at)?;
+            let ended = std::mem::replace(&mut self.target, next);
+            self.settle()?;
+            self.settling = Settling::begin(ended)?;
         }
         self.earlier += std::mem::take(&mut self.written);
         Ok(())
+    }
+
+    /// Waits until the segment before is on the disk.
+    fn settle(&mut self) -> Result<(), RecordError> {
+        self.settling.take().map_or(Ok(()), Settling::end)
     }
 
     /// Writes a batch, as a frame of its own where the file is compressed.
@@ -334,7 +263,7 @@ impl Sink {
         let outcome = frames
             .compressor
             .compress_to_buffer(batch, &mut frames.frame[..])
-            .map_err(|error| self.failed(error))
+            .map_err(|error| failed(&self.target.name, error))
             .and_then(|length| self.write_bytes(&frames.frame[..length]));
         self.frames = Some(frames);
         outcome
@@ -375,19 +304,35 @@ impl Sink {
                 tracing::warn!("cannot cut {} back: {second}", self.target.name);
             }
         }
-        self.failed(error)
+        failed(&self.target.name, error)
+    }
+}
+
+/// A file that has ended, on its way to the disk. Others may keep the disk busy for seconds, in which
+/// the next segment must not wait.
+struct Settling(JoinHandle<Result<(), RecordError>>);
+
+impl Settling {
+    fn begin(ended: OpenFile) -> Result<Option<Self>, RecordError> {
+        if !ended.created {
+            return Ok(None);
+        }
+        let name = ended.name.clone();
+        thread::Builder::new()
+            .name("recorder-sync".to_owned())
+            .spawn(move || {
+                let synced = ended.file.sync_all();
+                synced.map_err(|error| failed(&ended.name, error))
+            })
+            .map(|thread| Some(Self(thread)))
+            .map_err(|source| RecordError::Thread {
+                name,
+                source: source.into(),
+            })
     }
 
-    fn failed(&self, error: io::Error) -> RecordError {
-        let name = self.target.name.clone();
-        let kind = error.kind();
-        let source = Arc::new(error);
-        match kind {
-            io::ErrorKind::BrokenPipe => RecordError::BrokenPipe,
-            io::ErrorKind::StorageFull
-            | io::ErrorKind::QuotaExceeded
-            | io::ErrorKind::FileTooLarge => RecordError::Full { name, source },
-            _ => RecordError::Write { name, source },
-        }
+    fn end(self) -> Result<(), RecordError> {
+        // It cannot panic; were it to, the file is as good as a kill would leave it.
+        self.0.join().unwrap_or(Ok(()))
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rustix::fs::StatVfs;
 
-use super::sink::RecordError;
+use super::failure::RecordError;
 
 /// The recording stops when less space is free than this or 5 % of the file system, whichever is
 /// less. 5 % alone would stop at 100 GB free on a large disk; 1 GiB alone would never start on a

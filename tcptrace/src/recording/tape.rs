@@ -15,7 +15,8 @@ use super::header::{Completeness, Header};
 use super::medium::{Gauge, Medium};
 use super::reader::{Line, ReadError, Reader};
 
-/// Everything that was named, sorted: one tape per recording, by the time at which they began.
+/// Everything that was named: one tape per recording, in the order in which they were named; those of
+/// one directory by the time at which they began.
 #[derive(Debug)]
 pub(crate) struct Shelf {
     /// The recordings.
@@ -57,8 +58,8 @@ impl Shelf {
     /// Reads the headers of `paths`. A directory stands for the recordings in it.
     pub(crate) fn open(paths: &[PathBuf]) -> Result<Self, ReadError> {
         let mut notes = Vec::new();
-        let mut found: BTreeMap<String, Vec<(PathBuf, Header, u64)>> = BTreeMap::new();
-        for path in paths {
+        let mut found: BTreeMap<String, (usize, Vec<_>)> = BTreeMap::new();
+        for (place, path) in paths.iter().enumerate() {
             let directory = path.is_dir();
             for file in files(path)? {
                 let header = match first_line(&file) {
@@ -71,7 +72,9 @@ impl Shelf {
                     Err(error) => return Err(error),
                 };
                 let bytes = fs::metadata(&file).map_or(0, |found| found.len());
-                let segments = found.entry(header.recording_id.clone()).or_default();
+                let (_, segments) = found
+                    .entry(header.recording_id.clone())
+                    .or_insert_with(|| (place, Vec::<(PathBuf, Header, u64)>::new()));
                 let twice = segments
                     .iter()
                     .any(|(_, other, _)| other.segment == header.segment && other.at == header.at);
@@ -85,9 +88,9 @@ impl Shelf {
                 }
             }
         }
-        let mut tapes: Vec<Tape> = found
+        let mut tapes: Vec<(usize, Tape)> = found
             .into_values()
-            .filter_map(|mut segments| {
+            .filter_map(|(place, mut segments)| {
                 segments.sort_by_key(|(_, header, _)| (header.segment, header.at));
                 let header = segments.first()?.1.clone();
                 let first = header.segment.unwrap_or(1);
@@ -95,17 +98,22 @@ impl Shelf {
                     || segments
                         .windows(2)
                         .any(|pair| pair[1].1.segment != pair[0].1.segment.map(|n| n + 1));
-                Some(Tape {
+                let tape = Tape {
                     header,
                     segments,
                     gap,
-                })
+                };
+                Some((place, tape))
             })
             .collect();
-        tapes.sort_by_key(|tape| {
-            i128::from(tape.header.at.0) + i128::from(tape.header.clock_offset_ns)
+        tapes.sort_by_key(|(place, Tape { header, .. })| {
+            let began = i128::from(header.at.0) + i128::from(header.clock_offset_ns);
+            (*place, began)
         });
-        Ok(Self { tapes, notes })
+        Ok(Self {
+            tapes: tapes.into_iter().map(|(_, tape)| tape).collect(),
+            notes,
+        })
     }
 
     /// Bytes of all of them, as they lie on the disk.
@@ -160,14 +168,7 @@ impl Tape {
 
     /// Why the recorded findings are shown instead of recomputed ones, if they are.
     pub(crate) fn incomplete_because(&self) -> Option<&'static str> {
-        match self.header.completeness {
-            Completeness::All if self.gap => Some("segments are missing"),
-            Completeness::All => None,
-            Completeness::Filtered => Some("it was filtered"),
-            Completeness::Suspects => Some("it holds only sockets in trouble"),
-            Completeness::None => Some("it holds no events"),
-            Completeness::Partial => Some("a newer tcptrace left facts out"),
-        }
+        self.header.incomplete_because(self.gap)
     }
 
     /// The files, for messages.
@@ -238,7 +239,10 @@ impl Play<'_> {
         self.continues = before.is_some_and(|before| {
             before.segment.is_some() && header.segment == before.segment.map(|n| n + 1)
         });
-        let reader = Reader::open(path)?;
+        let mut reader = Reader::open(path)?;
+        if self.lenient {
+            reader.pass_over_damage();
+        }
         self.gauge = reader.gauge();
         self.reader = Some(reader);
         self.next += 1;

@@ -9,25 +9,30 @@
 //! the clocks and the recordings.
 
 mod clocks;
+mod join;
 mod verdict;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 
 use serde::Serialize;
 use tcptrace_core::Input;
-use tcptrace_core::input::{ResetDirection, SocketKey, Transition};
+use tcptrace_core::input::{DropOutcome, Queue, ResetDirection, SocketKey, Transition};
 use tcptrace_core::tcp::{Endpoint, TcpState};
 use tcptrace_core::units::{MonoNs, SockId};
 
 use super::gather::HostReport;
 use super::units;
 use clocks::Clocks;
+use join::{Pair, join};
 pub(crate) use verdict::Verdict;
 
 /// Connections kept of one host, 300 bytes each.
 const CONNECTIONS: usize = 200_000;
 /// Verdicts that are shown one by one.
 const VERDICTS: usize = 500;
+/// Addresses and listening ports kept of one host.
+const ADDRESSES: usize = 65_536;
 
 /// A connection as one host saw it. Instants are its own wall clock's, in ns.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +48,8 @@ pub(super) struct Side {
     pub(super) fin_arrived: Option<i128>,
     /// Our FIN was sent, first.
     pub(super) fin_sent: Option<i128>,
+    /// The peer had acknowledged it.
+    pub(super) fin_acked: Option<i128>,
     /// Ours was the first.
     pub(super) closed_first: bool,
     pub(super) closed: Option<i128>,
@@ -67,13 +74,73 @@ impl Side {
     }
 }
 
+/// Where a host can be reached, as far as its recording shows.
+#[derive(Debug, Default)]
+pub(super) struct Addresses {
+    /// Local addresses of connections and listeners.
+    own: BTreeSet<IpAddr>,
+    /// Ports of listeners on every address.
+    anywhere: BTreeSet<u16>,
+}
+
+/// Whether an address is a host's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Belongs {
+    Surely,
+    /// It listens on that port on every address, and none of its addresses is known.
+    Perhaps,
+    No,
+}
+
+impl Addresses {
+    fn learn(&mut self, local: Endpoint) {
+        let Some(address) = local.address else { return };
+        if !address.is_unspecified() {
+            if self.own.len() < ADDRESSES {
+                self.own.insert(address);
+            }
+        } else if let Some(port) = local.port {
+            self.anywhere.insert(port.0);
+        }
+    }
+
+    pub(super) fn belongs(&self, end: Endpoint) -> Belongs {
+        let Some(address) = end.address else {
+            return Belongs::No;
+        };
+        if self.own.contains(&address) {
+            Belongs::Surely
+        } else if end.port.is_some_and(|port| self.anywhere.contains(&port.0))
+            && self.own.iter().all(IpAddr::is_loopback)
+        {
+            Belongs::Perhaps
+        } else {
+            Belongs::No
+        }
+    }
+}
+
 /// What a listener saw of a client that had no socket yet.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Handshake {
     pub(super) synack_repeats: u32,
     /// The client had answered: the accept queue was full.
     pub(super) answered: bool,
-    pub(super) dropped: u32,
+    /// Segments that met a full accept queue, and SYNs that met a full SYN queue.
+    pub(super) accept_drops: u32,
+    pub(super) syn_drops: u32,
+    /// SYNs that were answered with a cookie, which is sent once and remembered by nobody.
+    pub(super) cookies: u32,
+}
+
+/// What a host's kernel counted in a second or so, for all of its listeners together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counted {
+    pub(super) at: i128,
+    /// Segments that met a full accept queue.
+    pub(super) overflows: u64,
+    /// SYNs that were answered with a cookie.
+    pub(super) cookies: u64,
 }
 
 /// What one recording tells of its connections.
@@ -82,16 +149,22 @@ pub(crate) struct Ends {
     sides: BTreeMap<SockId, Side>,
     order: VecDeque<SockId>,
     handshakes: BTreeMap<(Endpoint, Endpoint), Handshake>,
+    addresses: Addresses,
     evicted: u64,
-    /// When the kernel dropped what came for a full accept queue, by its counters.
-    overflows: Vec<(i128, u64)>,
-    last_overflows: BTreeMap<u32, u64>,
+    counted: Vec<Counted>,
+    last_counted: BTreeMap<u32, (u64, u64)>,
+    /// Looks at listeners whose accept queue was full; the others have no times.
+    full: BTreeMap<Endpoint, Vec<i128>>,
 }
 
 impl Ends {
     /// Takes in a fact; `offset` is the wall clock minus the monotonic one.
     pub(super) fn input(&mut self, input: &Input, offset: i128) {
         let wall = |at: MonoNs| i128::from(at.0) + offset;
+        // A listener may be older than the recording, and stand in the snapshot alone.
+        if let Some(key) = input.key() {
+            self.addresses.learn(key.local);
+        }
         match input {
             Input::Transition(x) if x.key.sock != SockId(0) => self.transition(x, wall(x.at)),
             Input::Retransmit(x) => {
@@ -115,7 +188,18 @@ impl Ends {
                 handshake.answered |= x.acked && !x.defer_accept;
             }
             Input::QueueDrop(x) => {
-                self.handshake(&x.key).dropped += 1;
+                let handshake = self.handshake(&x.key);
+                match (x.outcome, x.queue) {
+                    (DropOutcome::Cookie, _) => handshake.cookies += 1,
+                    (DropOutcome::Dropped, Queue::Accept) => handshake.accept_drops += 1,
+                    (DropOutcome::Dropped, Queue::Syn) => handshake.syn_drops += 1,
+                }
+            }
+            Input::Listener(x) if self.full.len() < ADDRESSES => {
+                let looks = self.full.entry(x.key.local).or_default();
+                if x.accept.depth > x.accept.limit && looks.len() < ADDRESSES {
+                    looks.push(wall(x.at));
+                }
             }
             Input::Reset(x) => {
                 let at = wall(x.at);
@@ -127,13 +211,15 @@ impl Ends {
                 }
             }
             Input::Counters(x) => {
-                let before = self
-                    .last_overflows
-                    .insert(x.netns.0, x.listen_overflows)
-                    .unwrap_or(x.listen_overflows);
-                let more = x.listen_overflows.saturating_sub(before);
-                if more > 0 && self.overflows.len() < CONNECTIONS {
-                    self.overflows.push((wall(x.at), more));
+                let now = (x.listen_overflows, x.req_q_full_do_cookies);
+                let before = self.last_counted.insert(x.netns.0, now).unwrap_or(now);
+                let counted = Counted {
+                    at: wall(x.at),
+                    overflows: now.0.saturating_sub(before.0),
+                    cookies: now.1.saturating_sub(before.1),
+                };
+                if counted.overflows + counted.cookies > 0 && self.counted.len() < CONNECTIONS {
+                    self.counted.push(counted);
                 }
             }
             _ => {}
@@ -160,6 +246,15 @@ impl Ends {
             (TcpState::CloseWait, TcpState::LastAck) => side.fin_sent = Some(at),
             (TcpState::FinWait1, TcpState::Closing) => side.fin_arrived = Some(at),
             _ => {}
+        }
+        // A reset ends these states too, and acknowledges nothing.
+        let acked = match x.from {
+            TcpState::FinWait1 => x.to == TcpState::FinWait2 || x.enters_time_wait(),
+            TcpState::Closing | TcpState::LastAck => x.to == TcpState::Close,
+            _ => false,
+        };
+        if acked && x.error.is_none() && !side.reset_received {
+            side.fin_acked.get_or_insert(at);
         }
         // FIN with ACK straight from FIN_WAIT1, or the second FIN.
         if x.to == TcpState::Close {
@@ -236,21 +331,19 @@ impl Meeting {
     pub(crate) fn of(hosts: &[HostReport]) -> Option<Self> {
         let [a, b] = hosts else { return None };
         let (ends_a, ends_b) = (a.ends.as_ref()?, b.ends.as_ref()?);
-        let pairs = join(ends_a, ends_b);
         let same_boot = !a.host.boot_id.is_empty() && a.host.boot_id == b.host.boot_id;
+        let pairs = join(ends_a, ends_b, same_boot);
         let clocks = Clocks::compare(&pairs, same_boot);
-        let names = if a.host.name == b.host.name {
-            [
-                format!("{} (A)", a.host.name),
-                format!("{} (B)", b.host.name),
-            ]
-        } else {
-            [a.host.name.clone(), b.host.name.clone()]
-        };
+        let names = [a.host.name.clone(), b.host.name.clone()];
         let sure = a.totals.lost == 0 && b.totals.lost == 0;
         let mut verdicts = verdict::all(ends_a, ends_b, &pairs, &clocks, &names, sure);
         let left_out = verdicts.len().saturating_sub(VERDICTS) as u64;
         verdicts.truncate(VERDICTS);
+        // Two recordings of one host, one after the other, have no two ends.
+        let both = pairs.iter().any(|(a, b)| a.is_some() && b.is_some());
+        if same_boot && !both && verdicts.is_empty() {
+            return None;
+        }
         Some(Self {
             hosts: names,
             joined: pairs
@@ -304,39 +397,4 @@ impl Meeting {
             each(&mut verdict.sentence);
         }
     }
-}
-
-/// The two sides of a connection, either of which may be missing.
-type Pair<'a> = (Option<&'a Side>, Option<&'a Side>);
-
-/// Time between two lives of one pair of endpoints: a port comes back after TIME_WAIT at the earliest
-/// where the clocks agree; before they are compared this is all there is.
-const APART: i128 = 30_000_000_000;
-
-fn join<'a>(a: &'a Ends, b: &'a Ends) -> Vec<Pair<'a>> {
-    let mut theirs: BTreeMap<(Endpoint, Endpoint), Vec<&Side>> = BTreeMap::new();
-    for side in b.sides.values() {
-        if side.local.port.is_some() && side.peer.port.is_some() {
-            theirs
-                .entry((side.peer, side.local))
-                .or_default()
-                .push(side);
-        }
-    }
-    let mut pairs = Vec::new();
-    for side in a.sides.values() {
-        if side.local.port.is_none() || side.peer.port.is_none() {
-            continue;
-        }
-        let other = theirs.get_mut(&(side.local, side.peer)).and_then(|lives| {
-            let apart = |life: &Side| (life.first - side.last).max(side.first - life.last).max(0);
-            let at = (0..lives.len()).min_by_key(|at| apart(lives[*at]))?;
-            (apart(lives[at]) <= APART).then(|| lives.remove(at))
-        });
-        pairs.push((Some(side), other));
-    }
-    for side in theirs.into_values().flatten() {
-        pairs.push((None, Some(side)));
-    }
-    pairs
 }

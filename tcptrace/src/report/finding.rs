@@ -58,6 +58,16 @@ impl Finding {
         past.max().unwrap_or(0).max(self.weight())
     }
 
+    /// In which order findings are told: the worst first, of those the ones that are still there, and
+    /// a root before what it brought about.
+    pub(super) fn rank(&self) -> impl Ord + use<> {
+        (
+            std::cmp::Reverse(self.worst()),
+            self.caused_by.is_some(),
+            self.status == "resolved",
+        )
+    }
+
     /// When it was first told.
     pub(super) fn opened(&self) -> MonoNs {
         self.history.first().map_or(self.at_mono_ns, |p| p.mono_ns)
@@ -73,7 +83,12 @@ impl Finding {
 
     /// Takes over what was told of it before.
     pub(super) fn after(&mut self, before: Option<Self>) {
-        let mut history = before.map(|f| f.history).unwrap_or_default();
+        let mut history = Vec::new();
+        if let Some(before) = before {
+            // A root that has resolved was the root all the same.
+            self.caused_by = self.caused_by.take().or(before.caused_by);
+            history = before.history;
+        }
         if history.len() >= HISTORY {
             // The first says when it opened, the last what it is now.
             history.remove(HISTORY / 2);

@@ -18,7 +18,7 @@ use super::ends::Ends;
 use super::finding::Finding;
 use super::heaviest::{Heaviest, Line};
 use super::histogram::Histogram;
-use super::host::Host;
+use super::host::{Host, sysctls};
 use super::listeners::{Listener, Listeners};
 use super::states::States;
 
@@ -235,6 +235,7 @@ impl Collector {
             | Input::Destroy(_)
             | Input::Snapshot(_)
             | Input::Inspection(_)
+            | Input::Stack(_)
             | Input::Process(_) => {}
         }
     }
@@ -367,7 +368,7 @@ impl Collector {
             .iter()
             .filter_map(|id| self.findings.remove(id))
             .collect();
-        findings.sort_by_key(|f| std::cmp::Reverse((f.status != "resolved", f.worst())));
+        findings.sort_by_key(Finding::rank);
         HostReport {
             begin_wall_ns: self.begin_wall_ns,
             end_wall_ns: (i128::from(self.end.0) + self.offset) as i64,
@@ -401,37 +402,4 @@ fn lifetime(x: &Transition, world: &World) -> Option<Duration> {
         }
     )
     .then(|| x.at.since(*born))
-}
-
-fn sysctls(facts: &NetnsFacts) -> (u32, Vec<(String, u32)>) {
-    let NetnsFacts {
-        netns,
-        somaxconn,
-        tcp_max_syn_backlog,
-        tcp_syncookies,
-        tcp_synack_retries,
-        tcp_syn_retries,
-        tcp_orphan_retries,
-        tcp_retries2,
-        tcp_fin_timeout,
-        tcp_abort_on_overflow,
-        tcp_max_tw_buckets,
-        ..
-    } = facts;
-    let known = [
-        ("net.core.somaxconn", somaxconn),
-        ("net.ipv4.tcp_max_syn_backlog", tcp_max_syn_backlog),
-        ("net.ipv4.tcp_syncookies", tcp_syncookies),
-        ("net.ipv4.tcp_synack_retries", tcp_synack_retries),
-        ("net.ipv4.tcp_syn_retries", tcp_syn_retries),
-        ("net.ipv4.tcp_orphan_retries", tcp_orphan_retries),
-        ("net.ipv4.tcp_retries2", tcp_retries2),
-        ("net.ipv4.tcp_fin_timeout", tcp_fin_timeout),
-        ("net.ipv4.tcp_abort_on_overflow", tcp_abort_on_overflow),
-        ("net.ipv4.tcp_max_tw_buckets", tcp_max_tw_buckets),
-    ]
-    .into_iter()
-    .filter_map(|(name, value)| Some((name.to_owned(), (*value)?)))
-    .collect();
-    (netns.0, known)
 }

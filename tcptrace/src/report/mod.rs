@@ -52,12 +52,9 @@ pub(crate) struct Report {
 
 impl Report {
     /// Puts what was collected together.
-    pub(crate) fn new(
-        tool_version: &str,
-        hosts: Vec<HostReport>,
-        ends: Option<Meeting>,
-        notes: Vec<String>,
-    ) -> Self {
+    pub(crate) fn new(tool_version: &str, mut hosts: Vec<HostReport>, notes: Vec<String>) -> Self {
+        tell_apart(&mut hosts);
+        let ends = Meeting::of(&hosts);
         let summary = story::tell(&hosts, ends.as_ref());
         Self {
             version: 1,
@@ -67,6 +64,18 @@ impl Report {
             hosts,
             ends,
             notes,
+        }
+    }
+}
+
+/// Hosts of one name, or recordings of one host, get a letter.
+fn tell_apart(hosts: &mut [HostReport]) {
+    let names: Vec<String> = hosts.iter().map(|host| host.host.name.clone()).collect();
+    for (number, host) in hosts.iter_mut().enumerate() {
+        let same = names.iter().filter(|name| **name == names[number]).count();
+        if same > 1 {
+            let letter = char::from_u32('A' as u32 + number as u32 % 26).unwrap_or('A');
+            host.host.name.push_str(&format!(" ({letter})"));
         }
     }
 }

@@ -17,7 +17,7 @@ struct Pseudonyms {
 }
 
 /// Replaces addresses and names in all of `report`. `names` are those of processes, executables,
-/// cgroups, containers and hosts.
+/// cgroups, containers, hosts, and functions on stacks.
 pub(crate) fn redact(report: &mut Report, names: impl IntoIterator<Item = (&'static str, String)>) {
     let mut known = Pseudonyms::default();
     let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
@@ -29,6 +29,16 @@ pub(crate) fn redact(report: &mut Report, names: impl IntoIterator<Item = (&'sta
         *number += 1;
         known.names.insert(name, format!("{what}-{number}"));
     }
+    // Notes name files, and a path names its owner.
+    for host in &report.hosts {
+        for file in &host.host.files {
+            let number = numbers.entry("recording").or_default();
+            *number += 1;
+            known
+                .names
+                .insert(file.clone(), format!("recording-{number}"));
+        }
+    }
     report.redacted = true;
     let mut each = |text: &mut String| *text = known.replace(text);
     report.summary.iter_mut().for_each(&mut each);
@@ -38,12 +48,13 @@ pub(crate) fn redact(report: &mut Report, names: impl IntoIterator<Item = (&'sta
         each(&mut facts.name);
         facts.boot_id = "redacted".to_owned();
         facts.recording_id = "redacted".to_owned();
-        // What somebody typed may hold anything.
+        // What somebody typed may hold anything, the name of somebody who was not seen too.
         facts.command = vec!["redacted".to_owned()];
-        facts.filters.iter_mut().for_each(&mut each);
-        for (number, file) in facts.files.iter_mut().enumerate() {
-            *file = format!("recording-{}", number + 1);
-        }
+        facts
+            .filters
+            .iter_mut()
+            .for_each(|filter| *filter = "redacted".to_owned());
+        facts.files.iter_mut().for_each(&mut each);
         host.findings.iter_mut().for_each(|f| finding(f, &mut each));
         for line in host.processes.iter_mut().chain(&mut host.services) {
             each(&mut line.name);

@@ -9,11 +9,12 @@ const TOLD: usize = 4;
 
 pub(super) fn tell(hosts: &[HostReport], ends: Option<&Meeting>) -> Vec<String> {
     let mut story = Vec::new();
-    for host in hosts {
-        one(host, &mut story);
-    }
+    // Who names two recordings wants to know this first.
     if let Some(meeting) = ends {
         story.extend(meeting.sentences());
+    }
+    for host in hosts {
+        one(host, &mut story);
     }
     story
 }
@@ -76,7 +77,7 @@ fn findings(report: &HostReport, story: &mut Vec<String>) {
     ));
     let mut told: Vec<_> = report.findings.iter().collect();
     // A root before what it brought about.
-    told.sort_by_key(|f| (std::cmp::Reverse(f.worst()), f.caused_by.is_some()));
+    told.sort_by_key(|f| f.rank());
     for finding in told.iter().take(TOLD) {
         let root = finding
             .caused_by

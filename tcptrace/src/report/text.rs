@@ -18,9 +18,6 @@ pub(crate) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     for note in &report.notes {
         writeln!(out, "note: {}", printable(note))?;
     }
-    for host in &report.hosts {
-        one(host, out)?;
-    }
     if let Some(meeting) = &report.ends {
         heading(out, "Both ends")?;
         for verdict in &meeting.verdicts {
@@ -35,6 +32,9 @@ pub(crate) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
         if meeting.left_out > 0 {
             writeln!(out, "  and {} more", meeting.left_out)?;
         }
+    }
+    for host in &report.hosts {
+        one(host, out)?;
     }
     out.flush()
 }

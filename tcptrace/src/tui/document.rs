@@ -19,8 +19,8 @@ pub(super) struct Document {
     theme: Theme,
     cells: usize,
     lines: Vec<Line<'static>>,
-    /// The line that must be seen when the mark has just moved.
-    marked: Option<usize>,
+    /// Which of them can be marked and opened.
+    links: Vec<usize>,
 }
 
 impl Document {
@@ -30,7 +30,7 @@ impl Document {
             // One cell of air on each side.
             cells: usize::from(width).saturating_sub(2),
             lines: Vec::new(),
-            marked: None,
+            links: Vec::new(),
         }
     }
 
@@ -81,8 +81,8 @@ impl Document {
     pub(super) fn link(&mut self, text: &str, marked: bool) {
         let marker = if marked { self.theme.marker() } else { " " };
         let text = fit::left(&format!("{marker} {text}"), self.cells, self.theme);
+        self.links.push(self.lines.len());
         if marked {
-            self.marked = Some(self.lines.len());
             self.lines.push(Line::styled(text, self.theme.selected()));
         } else {
             self.lines.push(Line::raw(text));
@@ -104,7 +104,7 @@ impl Document {
         let overflows = self.lines.len() > height;
         // The last line then says what is missing.
         let page = if overflows { height - 1 } else { height };
-        place.fit(self.lines.len(), page, self.marked);
+        place.fit(self.lines.len(), page, self.links);
         for (line, y) in self
             .lines
             .iter()

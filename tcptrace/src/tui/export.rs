@@ -183,7 +183,6 @@ fn finding(finding: &Finding, now: MonoNs) -> Value {
         Service::ManyRemotes | Service::Unknown => Value::Null,
     };
     let evidence: Vec<_> = finding
-        .evidence
         .rows(now)
         .into_iter()
         .map(|(name, value)| json!([name, value]))

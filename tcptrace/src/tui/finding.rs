@@ -71,14 +71,12 @@ pub(super) fn describe(document: &mut Document, place: &Place, scene: Scene<'_>,
 
     document.heading("Evidence");
     let evidence: Vec<_> = finding
-        .evidence
         .rows(sight.now())
         .into_iter()
         .map(|(name, value)| (name, escape(&value, theme.ascii).into_owned()))
         .chain(life(finding, sight))
         .collect();
     document.pairs(&evidence);
-    processes(document, finding, scene, marked);
     if !finding.samples.is_empty() {
         document.heading(&format!(
             "Sockets, {} of {}",
@@ -96,6 +94,7 @@ pub(super) fn describe(document: &mut Document, place: &Place, scene: Scene<'_>,
         document.heading(&format!("Timeline of {chosen}"));
         timeline::describe(document, chosen, scene);
     }
+    processes(document, finding, scene, marked);
     let mut others = related(finding, sight).peekable();
     if others.peek().is_some() {
         document.heading("Findings of the same incident");

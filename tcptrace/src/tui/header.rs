@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use ratatui::style::Modifier;
 use ratatui::text::{Line, Span};
+use tcptrace_core::filter::Filter;
 use tcptrace_core::input::LossCause;
 use tcptrace_core::world::Totals;
 
@@ -29,7 +31,7 @@ pub(super) fn draw(
     buffer: &mut Buffer,
     area: Rect,
     facts: &HeaderFacts,
-    path: &Path,
+    (path, filter): (&Path, &Filter),
     scene: Scene<'_>,
     live: &Totals,
 ) -> u16 {
@@ -50,13 +52,13 @@ pub(super) fn draw(
         buffer.set_line(area.x, y, &line, area.width);
         y += 1;
     }
-    rule(buffer, Rect { y, ..area }, facts, scene);
+    rule(buffer, Rect { y, ..area }, facts, filter, scene);
     y + 1 - area.y
 }
 
-/// The line below the tabs; on its right, what one should not forget: a view that stands still, a
-/// recording, facts that come late.
-fn rule(buffer: &mut Buffer, area: Rect, facts: &HeaderFacts, scene: Scene<'_>) {
+/// The line below the tabs; on it, what one should not forget: the command line's filter on the left,
+/// and on the right a view that stands still, a recording, facts that come late.
+fn rule(buffer: &mut Buffer, area: Rect, facts: &HeaderFacts, filter: &Filter, scene: Scene<'_>) {
     let theme = scene.theme;
     let rule = theme.rule().repeat(area.width.into());
     buffer.set_line(
@@ -85,8 +87,19 @@ fn rule(buffer: &mut Buffer, area: Rect, facts: &HeaderFacts, scene: Scene<'_>) 
         let text = fit::cut(&text, room, theme);
         let cells = fit::width(&text) as u16;
         right = right.saturating_sub(cells);
+        // The rule below is dim, and a badge is not.
+        let style = style.remove_modifier(Modifier::DIM);
         buffer.set_line(right, area.y, &Line::styled(text, style), cells);
         right = right.saturating_sub(1);
+    }
+    let words = filter.words();
+    if !words.is_empty() {
+        let text = format!(" only {} ", escape(&words.join(" "), theme.ascii));
+        let room = usize::from(right.saturating_sub(area.x + 2));
+        let text = fit::cut(&text, room, theme);
+        let style = theme.bold().remove_modifier(Modifier::DIM);
+        let line = Line::styled(text, style);
+        buffer.set_line(area.x + 2, area.y, &line, room as u16);
     }
 }
 
@@ -103,10 +116,11 @@ fn identity(buffer: &mut Buffer, area: Rect, facts: &HeaderFacts, scene: Scene<'
     let host = escape(&facts.host, theme.ascii);
     let mode = match &facts.source {
         Source::Live => format!("  {}", escape(&facts.probes, theme.ascii),),
+        // On a narrow screen the file's name gives way.
         Source::Replay { file, position } => format!(
-            "  replay of {}, {}",
-            escape(file, theme.ascii),
-            escape(position, theme.ascii)
+            "  replay {}, {}",
+            escape(position, theme.ascii),
+            escape(file, theme.ascii)
         ),
     };
     let kernel = format!("  Linux {}", escape(&facts.kernel, theme.ascii));

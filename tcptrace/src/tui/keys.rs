@@ -76,6 +76,14 @@ impl Tui {
         match global {
             Some(Global::Clear) => return Action::Clear,
             Some(Global::Suspend) => return Action::Suspend,
+            // Out of the help, as out of a pager.
+            Some(Global::Quit)
+                if self.path.here().screen == Screen::Help
+                    && matches!(key.code, KeyCode::Char('q')) =>
+            {
+                self.path.back();
+                return Action::Redraw;
+            }
             // `q` is a letter while a filter is typed; Ctrl-C never is.
             Some(Global::Quit) if !self.is_editing() || !matches!(key.code, KeyCode::Char('q')) => {
                 return Action::Quit;
@@ -143,6 +151,9 @@ impl Tui {
                 };
                 self.tell(&text, engine);
             }
+            Global::Help if self.path.here().screen == Screen::Help => {
+                self.path.back();
+            }
             Global::Help => self.path.open(Screen::Help),
             Global::Back => {
                 if !self.path.back() {
@@ -161,7 +172,7 @@ impl Tui {
 
     /// What the screen at hand makes of `key`.
     fn key_here(&mut self, key: KeyEvent, engine: &Engine) -> Step {
-        let sight = Self::sight(&self.paused, engine);
+        let sight = Self::sight(&self.paused, engine, &self.filter);
         match self.path.here().screen {
             Screen::Overview | Screen::Findings => self.findings.key(key, sight),
             Screen::Connections => self.connections.key(key, sight),
@@ -185,11 +196,11 @@ impl Tui {
     fn mouse(&mut self, mouse: MouseEvent, engine: &Engine) -> Action {
         let at = Position::new(mouse.column, mouse.row);
         let step = match mouse.kind {
-            MouseEventKind::ScrollDown => self.wheel(KeyCode::Down, engine),
-            MouseEventKind::ScrollUp => self.wheel(KeyCode::Up, engine),
+            MouseEventKind::ScrollDown => self.wheel(true, engine),
+            MouseEventKind::ScrollUp => self.wheel(false, engine),
             MouseEventKind::Down(MouseButton::Left) if at.y == 1 => {
                 let scene = Scene {
-                    sight: Self::sight(&self.paused, engine),
+                    sight: Self::sight(&self.paused, engine, &self.filter),
                     theme: self.theme,
                     rates: &self.rates,
                 };
@@ -215,7 +226,12 @@ impl Tui {
         }
     }
 
-    fn wheel(&mut self, code: KeyCode, engine: &Engine) -> Step {
+    fn wheel(&mut self, down: bool, engine: &Engine) -> Step {
+        if self.path.here().screen.is_text() {
+            self.path.here_mut().scroll_by(WHEEL, down);
+            return Step::Changed;
+        }
+        let code = if down { KeyCode::Down } else { KeyCode::Up };
         let key = KeyEvent::new(code, KeyModifiers::NONE);
         debug_assert!(Movement::of(key).is_some());
         let mut step = Step::Unknown;
@@ -226,7 +242,7 @@ impl Tui {
     }
 
     fn click(&mut self, at: Position, engine: &Engine) -> Step {
-        let sight = Self::sight(&self.paused, engine);
+        let sight = Self::sight(&self.paused, engine, &self.filter);
         match self.path.here().screen {
             Screen::Overview | Screen::Findings => self.findings.click(at, sight),
             Screen::Connections | Screen::SocketsOf(_) => self.connections.click(at, sight),
@@ -240,7 +256,7 @@ impl Tui {
     /// The marked row, or the text at hand, with nothing in it that a terminal obeys.
     fn copy(&mut self, engine: &Engine) -> Option<String> {
         let scene = Scene {
-            sight: Self::sight(&self.paused, engine),
+            sight: Self::sight(&self.paused, engine, &self.filter),
             theme: self.theme,
             rates: &self.rates,
         };
@@ -248,14 +264,14 @@ impl Tui {
         let text = match place.screen {
             Screen::Overview | Screen::Findings => {
                 let marked = self.findings.marked(scene.sight)?;
-                describe(Screen::Finding(marked), &place, scene, COPY_CELLS).text()
+                describe(Screen::Finding(marked), place, scene, COPY_CELLS).text()
             }
             Screen::Connections | Screen::SocketsOf(_) => self.connections.copy(scene)?,
             Screen::Listeners => self.listeners.copy(scene)?,
             Screen::Processes => self.processes.copy(scene)?,
             Screen::Events => self.events.copy(scene)?,
             Screen::Finding(_) | Screen::Connection(_) | Screen::Process(_) => {
-                describe(place.screen, &place, scene, COPY_CELLS).text()
+                describe(place.screen, place, scene, COPY_CELLS).text()
             }
             Screen::Help => return None,
         };
@@ -267,7 +283,7 @@ impl Tui {
     }
 
     fn export(&mut self, engine: &Engine) -> Option<Export> {
-        let sight = Self::sight(&self.paused, engine);
+        let sight = Self::sight(&self.paused, engine, &self.filter);
         let (name, rows) = match self.path.here().screen {
             Screen::Overview | Screen::Findings | Screen::Finding(_) => {
                 ("findings", Findings::export(sight))

@@ -39,7 +39,7 @@ pub(super) const KEYS: &[Key] = &[
     (
         "s/S",
         "sort",
-        "by the next column; S turns the order around",
+        "by the next column, also with the arrows right and left; S turns the order around",
     ),
     ("c", "", "clear the filter"),
 ];
@@ -77,7 +77,7 @@ pub(super) trait Subject: Default {
     const NAME: &'static str;
     /// What is said when there is none.
     const NONE: &'static str;
-    /// Every column, in the order in which `s` walks through them.
+    /// Every column; the first sorts until the user asks for another.
     const COLUMNS: &'static [Self::Column];
 
     /// Its title, and whether it is a number, which stands on the right.
@@ -249,10 +249,8 @@ impl<S: Subject> List<S> {
                     complaint: None,
                 });
             }
-            KeyCode::Char('s') => {
-                let next = self.next_column();
-                self.sort_by(next);
-            }
+            KeyCode::Char('s') | KeyCode::Right => self.sort_by(self.column_beside(1)),
+            KeyCode::Left => self.sort_by(self.column_beside(-1)),
             KeyCode::Char('S') => self.sort_by(self.sort.column),
             KeyCode::Char('c') | KeyCode::Esc if !self.query.is_empty() => {
                 self.query = Query::default();
@@ -263,25 +261,19 @@ impl<S: Subject> List<S> {
         Step::Changed
     }
 
-    /// The next column that is on the screen.
-    fn next_column(&self) -> S::Column {
-        let is_shown = |column: &&S::Column| {
-            self.columns.is_empty() || self.columns.iter().any(|(shown, _)| shown == *column)
+    /// The column on the screen that stands `steps` to the right of the one that sorts.
+    fn column_beside(&self, steps: isize) -> S::Column {
+        let shown = self.columns.iter().map(|(column, _)| *column);
+        let shown: Vec<_> = match self.columns.is_empty() {
+            true => S::COLUMNS.to_vec(),
+            false => shown.collect(),
         };
-        let at = S::COLUMNS
-            .iter()
-            .position(|column| *column == self.sort.column)
-            .unwrap_or(0);
-        let after = S::COLUMNS
-            .iter()
-            .cycle()
-            .skip(at + 1)
-            .take(S::COLUMNS.len());
-        after
-            .filter(is_shown)
-            .copied()
-            .next()
-            .unwrap_or(self.sort.column)
+        let of = |column: &S::Column| *column == self.sort.column;
+        // One that a narrower terminal hides is left behind.
+        let at = shown.iter().position(of).unwrap_or(0).cast_signed();
+        let beside = (at + steps).rem_euclid(shown.len().max(1).cast_signed());
+        let beside = shown.get(beside.cast_unsigned()).copied();
+        beside.unwrap_or(self.sort.column)
     }
 
     /// A click on a title sorts, one on a row marks it, one on the marked row opens it.
@@ -340,6 +332,7 @@ impl<S: Subject> List<S> {
         self.refresh(scene.sight);
         self.columns = S::fitting(area.width.into());
         self.draw_title(buffer, area, theme);
+        let area = self.draw_complaint(buffer, area, theme);
         buffer.set_line(area.x, area.y + 1, &self.headings(theme), area.width);
         let body = Rect {
             y: area.y + 2,
@@ -350,6 +343,10 @@ impl<S: Subject> List<S> {
         if self.rows.len() == 0 {
             let text = if self.query.is_empty() && self.base.is_empty() {
                 format!("  {}", S::NONE)
+            } else if self.query.is_empty() {
+                "  Nothing passes the command line's filter.".to_owned()
+            } else if self.editing.is_some() {
+                "  Nothing passes the filter.".to_owned()
             } else {
                 "  Nothing passes the filter; c clears it.".to_owned()
             };
@@ -391,10 +388,7 @@ impl<S: Subject> List<S> {
                 Span::raw(after.as_str().to_owned()),
                 Span::raw("  "),
             ]);
-            match &editing.complaint {
-                Some(text) => spans.push(Span::styled(text.clone(), theme.loud())),
-                None => spans.push(Span::styled(format!("{shown} shown"), theme.quiet())),
-            }
+            spans.push(Span::styled(format!("{shown} shown"), theme.quiet()));
         } else {
             spans.push(Span::styled(shown, theme.plain()));
             if !self.query.is_empty() {

@@ -161,6 +161,8 @@ pub(crate) enum Play {
 /// The view: where the user is, and how the lists stand.
 pub(crate) struct Tui {
     theme: Theme,
+    /// What the command line excludes from the view.
+    filter: Filter,
     path: Path,
     findings: Findings,
     connections: List<Connections>,
@@ -200,6 +202,7 @@ impl Tui {
                 ascii: options.ascii,
                 palette: options.palette,
             },
+            filter: filter.clone(),
             path: Path::default(),
             findings: Findings::default(),
             connections: List::new(filter.clone()),
@@ -263,10 +266,14 @@ impl Tui {
         }
     }
 
-    fn sight<'a>(paused: &'a Option<Box<Frozen>>, engine: &'a Engine) -> Sight<'a> {
+    fn sight<'a>(
+        paused: &'a Option<Box<Frozen>>,
+        engine: &'a Engine,
+        filter: &'a Filter,
+    ) -> Sight<'a> {
         match paused {
             Some(frozen) => Sight::Frozen(frozen),
-            None => Sight::Live(engine),
+            None => Sight::Live(engine, filter),
         }
     }
 
@@ -282,8 +289,14 @@ impl Tui {
             Some(_) => None,
             None => {
                 let open: Vec<_> = self.path.sockets().collect();
-                let first_shown = |count| self.connections.shown(Sight::Live(engine), count);
-                Some(Box::new(Frozen::take(engine, first_shown, &open)))
+                let live = Sight::Live(engine, &self.filter);
+                let first_shown = |count| self.connections.shown(live, count);
+                Some(Box::new(Frozen::take(
+                    engine,
+                    &self.filter,
+                    first_shown,
+                    &open,
+                )))
             }
         };
         self.forget_rows();
@@ -313,12 +326,12 @@ impl Tui {
         facts: &HeaderFacts,
     ) {
         let scene = Scene {
-            sight: Self::sight(&self.paused, engine),
+            sight: Self::sight(&self.paused, engine, &self.filter),
             theme: self.theme,
             rates: &self.rates,
         };
         let live = engine.world().totals();
-        let taken = header::draw(buffer, area, facts, &self.path, scene, live);
+        let taken = header::draw(buffer, area, facts, (&self.path, &self.filter), scene, live);
         let body = Rect {
             y: area.y + taken,
             height: area.height - taken - 1,
@@ -331,7 +344,9 @@ impl Tui {
         let everywhere = everywhere(self.replay);
         let place = self.path.here_mut();
         match screen {
-            Screen::Overview => overview::draw(buffer, body, &mut self.findings, scene),
+            Screen::Overview => {
+                overview::draw(buffer, body, &mut self.findings, &self.filter, scene);
+            }
             Screen::Findings => self.findings.draw(buffer, body, scene),
             Screen::Connections | Screen::SocketsOf(_) => {
                 self.connections.draw(buffer, body, scene);

@@ -3,6 +3,7 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
+use tcptrace_core::filter::Filter;
 use tcptrace_core::world::Totals;
 
 use super::diagram;
@@ -26,7 +27,13 @@ const TRAFFIC: usize = 78;
 const LABEL: usize = 22;
 
 /// Draws the overview; the findings of its upper part are `findings`.
-pub(super) fn draw(buffer: &mut Buffer, area: Rect, findings: &mut Findings, scene: Scene<'_>) {
+pub(super) fn draw(
+    buffer: &mut Buffer,
+    area: Rect,
+    findings: &mut Findings,
+    filter: &Filter,
+    scene: Scene<'_>,
+) {
     let kept = KEPT + BESIDES;
     let drawn = diagram::height(area, kept);
     let lower = (drawn + BESIDES).min(area.height);
@@ -58,14 +65,11 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, findings: &mut Findings, sce
     };
     traffic(buffer, below, scene);
     if below.height > 1 {
-        lost(
-            buffer,
-            Rect {
-                y: below.y + 1,
-                ..below
-            },
-            scene,
-        );
+        let last = Rect {
+            y: below.y + 1,
+            ..below
+        };
+        remark(buffer, last, filter, scene);
     }
 }
 
@@ -167,12 +171,16 @@ fn last_minute(buffer: &mut Buffer, area: Rect, scene: Scene<'_>) {
     }
 }
 
-fn lost(buffer: &mut Buffer, area: Rect, scene: Scene<'_>) {
+/// What the numbers above stand for.
+fn remark(buffer: &mut Buffer, area: Rect, filter: &Filter, scene: Scene<'_>) {
     let theme = scene.theme;
-    let text = match header::losses(scene.sight.totals()) {
+    let text = if !filter.is_kernels() {
+        " these are all connections: the filter holds for findings and lists"
+    } else if header::losses(scene.sight.totals()).is_none() {
+        " lost nothing: every event the kernel reported is counted here"
+    } else {
         // The header says it loudly.
-        Some(_) => return,
-        None => " lost nothing: every event the kernel reported is counted here",
+        return;
     };
     buffer.set_line(
         area.x,

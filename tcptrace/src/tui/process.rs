@@ -72,6 +72,11 @@ pub(super) fn describe(document: &mut Document, place: &Place, scene: Scene<'_>,
         Some(known) => {
             let info = &known.info;
             rows.extend(info.exe.as_ref().map(|exe| ("executable", text(exe))));
+            rows.extend(
+                info.cmdline
+                    .as_ref()
+                    .map(|line| ("command line", text(line))),
+            );
             rows.extend(info.uid.map(|uid| ("user", format!("uid {uid}"))));
             rows.extend(
                 info.parent

@@ -39,6 +39,14 @@ impl Screen {
         Self::Events,
     ];
 
+    /// Whether it is a text that scrolls, and no list.
+    pub(super) fn is_text(self) -> bool {
+        matches!(
+            self,
+            Self::Finding(_) | Self::Connection(_) | Self::Process(_) | Self::Help
+        )
+    }
+
     pub(super) fn title(self) -> String {
         match self {
             Self::Overview => "Overview".to_owned(),
@@ -56,7 +64,7 @@ impl Screen {
 }
 
 /// A screen that is open, and how far its text is scrolled.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Place {
     pub(super) screen: Screen,
     /// First line of a text that is longer than the screen.
@@ -66,9 +74,10 @@ pub(super) struct Place {
     marked: usize,
     /// The mark has moved and is to be brought into sight.
     reveal: bool,
-    /// Lines of the text, and how many fitted, when last drawn.
+    /// Lines of the text, how many fitted, and on which its links stood, when last drawn.
     lines: usize,
     page: usize,
+    links: Vec<usize>,
 }
 
 /// The way to where the user is: a tab, and what was opened from it.
@@ -99,6 +108,7 @@ impl Place {
             reveal: false,
             lines: 0,
             page: 1,
+            links: Vec::new(),
         }
     }
 
@@ -107,25 +117,77 @@ impl Place {
         self.marked % links.max(1)
     }
 
-    /// Notes how long the text is and keeps the scroll position inside it.
-    pub(super) fn fit(&mut self, lines: usize, page: usize, marked: Option<usize>) {
+    /// Notes how long the text is, and where its links stand, and keeps the scroll position inside it.
+    pub(super) fn fit(&mut self, lines: usize, page: usize, links: Vec<usize>) {
         self.lines = lines;
         self.page = page.max(1);
-        if let Some(line) = marked
+        if let Some(line) = links.get(self.marked(links.len())).copied()
             && self.reveal
         {
             self.scroll = self.scroll.min(line).max((line + 1).saturating_sub(page));
         }
+        self.links = links;
         self.reveal = false;
         self.scroll = self.scroll.min(lines.saturating_sub(page));
     }
 
-    /// Keys of every text: scrolling, and the marked one of `links`.
+    /// The last line that can stand on top.
+    fn lowest(&self) -> usize {
+        self.lines.saturating_sub(self.page)
+    }
+
+    /// Scrolls by so many lines, and leaves the mark where it is.
+    pub(super) fn scroll_by(&mut self, lines: usize, down: bool) {
+        self.scroll = if down {
+            (self.scroll + lines).min(self.lowest())
+        } else {
+            self.scroll.saturating_sub(lines)
+        };
+    }
+
+    /// One step down or up: to the next link while it is in sight, by a line otherwise. So one key
+    /// reads the text and stops at everything that can be opened.
+    fn walk(&mut self, down: bool) {
+        let sight = self.scroll..self.scroll + self.page;
+        let at = self.marked(self.links.len());
+        let next = match self.links.get(at) {
+            // The mark was left behind: it comes back at the edge that it went off.
+            Some(line) if down && *line < sight.start => {
+                self.links.iter().position(|line| *line >= sight.start)
+            }
+            Some(line) if !down && *line >= sight.end => {
+                self.links.iter().rposition(|line| *line < sight.end)
+            }
+            Some(_) if down => Some(at + 1),
+            Some(_) => at.checked_sub(1),
+            None => None,
+        };
+        let next = next.filter(|next| {
+            let line = self.links.get(*next);
+            line.is_some_and(|line| sight.contains(line))
+        });
+        match next {
+            Some(next) => self.marked = next,
+            None => self.scroll_by(1, down),
+        }
+    }
+
+    /// Keys of every text: moving, and opening the marked one of `links`.
     pub(super) fn key(&mut self, key: KeyEvent, links: &[Screen]) -> Step {
-        if let Some(movement) = Movement::of(key) {
-            let stops = (self.lines + 1).saturating_sub(self.page);
-            self.scroll = movement.apply(self.scroll, stops, self.page);
-            return Step::Changed;
+        match Movement::of(key) {
+            None => {}
+            Some(Movement::Down) => {
+                self.walk(true);
+                return Step::Changed;
+            }
+            Some(Movement::Up) => {
+                self.walk(false);
+                return Step::Changed;
+            }
+            Some(movement) => {
+                self.scroll = movement.apply(self.scroll, self.lowest() + 1, self.page);
+                return Step::Changed;
+            }
         }
         let marked = self.marked(links.len());
         match key.code {
@@ -148,8 +210,8 @@ impl Place {
 }
 
 impl Path {
-    pub(super) fn here(&self) -> Place {
-        *self.places.last().expect("a tab is always open")
+    pub(super) fn here(&self) -> &Place {
+        self.places.last().expect("a tab is always open")
     }
 
     pub(super) fn here_mut(&mut self) -> &mut Place {
@@ -273,7 +335,11 @@ pub(super) const LIST_KEYS: &[Key] = &[
 
 /// Keys of every text.
 pub(super) const TEXT_KEYS: &[Key] = &[
-    ("j/k", "scroll", "down and up, also with the arrow keys"),
+    (
+        "j/k",
+        "move",
+        "down and up, also with the arrow keys; stops at what can be opened",
+    ),
     ("g/G", "", "top and bottom"),
     ("PgUp/PgDn", "", "a page, also Ctrl-U and Ctrl-D"),
 ];
@@ -282,8 +348,8 @@ pub(super) const TEXT_KEYS: &[Key] = &[
 pub(super) const LINK_KEYS: &[Key] = &[
     (
         "n/N",
-        "mark",
-        "the next or previous socket or finding named in the text",
+        "",
+        "straight to the next or previous socket, process or finding in the text",
     ),
     ("Enter", "open", "open the marked one"),
 ];
@@ -360,6 +426,32 @@ mod tests {
                 Screen::Overview
             ]
         );
+    }
+
+    #[test]
+    fn one_key_reads_a_text_and_stops_at_its_links() {
+        let mut place = Place::new(Screen::Finding(FindingId(1)));
+        // 20 lines, of which 6 fit; links on three of them.
+        let mut press = |code| {
+            place.fit(20, 6, vec![4, 9, 10]);
+            place.key(
+                KeyEvent::new(code, KeyModifiers::NONE),
+                &[Screen::Events; 3],
+            );
+            place.fit(20, 6, vec![4, 9, 10]);
+            (place.scroll, place.marked(3))
+        };
+        let down: Vec<_> = (0..7).map(|_| press(KeyCode::Down)).collect();
+        let expected = [(1, 0), (2, 0), (3, 0), (4, 0), (4, 1), (5, 1), (5, 2)];
+        assert_eq!(down, expected);
+        assert_eq!(press(KeyCode::Char('G')), (14, 2));
+        // The mark went off the top, and comes back there.
+        let up: Vec<_> = (0..6).map(|_| press(KeyCode::Up)).collect();
+        let expected = [(13, 2), (12, 2), (11, 2), (10, 2), (9, 2), (9, 1)];
+        assert_eq!(up, expected);
+        // Pages leave it behind; a step brings it into sight.
+        assert_eq!(press(KeyCode::Home), (0, 1));
+        assert_eq!(press(KeyCode::Up), (0, 0));
     }
 
     #[test]

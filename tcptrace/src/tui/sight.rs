@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tcptrace_core::Engine;
+use tcptrace_core::filter::Filter;
 use tcptrace_core::finding::{Finding, FindingId};
 use tcptrace_core::tcp::TcpState;
 use tcptrace_core::units::{MonoNs, Pid, SockId, WallNs};
@@ -21,7 +22,8 @@ const FROZEN_SOCKETS: usize = 100_000;
 /// The engine, now or at the moment of the pause.
 #[derive(Clone, Copy)]
 pub(super) enum Sight<'a> {
-    Live(&'a Engine),
+    /// Of its findings, those that pass the command line's filter.
+    Live(&'a Engine, &'a Filter),
     Frozen(&'a Frozen),
 }
 
@@ -50,19 +52,27 @@ pub(super) struct Frozen {
     events: Vec<Event>,
 }
 
+fn passing<'a>(
+    findings: impl Iterator<Item = &'a Arc<Finding>>,
+    filter: &Filter,
+) -> impl Iterator<Item = &'a Arc<Finding>> {
+    findings.filter(|finding| filter.passes_finding(finding))
+}
+
 impl Frozen {
     /// Copies what can be shown. Where there are more sockets than [`FROZEN_SOCKETS`], that many
     /// of those that the list shows first are kept, besides listeners, the samples of findings,
     /// and `open`, which the user looks at.
     pub(super) fn take(
         engine: &Engine,
+        filter: &Filter,
         first_shown: impl FnOnce(usize) -> Vec<SockId>,
         open: &[SockId],
     ) -> Self {
         let world = engine.world();
         let live: u64 = world.totals().in_state.iter().sum();
-        let findings: Vec<_> = engine.findings().cloned().collect();
-        let resolved: Vec<_> = engine.resolved().cloned().collect();
+        let findings: Vec<_> = passing(engine.findings(), filter).cloned().collect();
+        let resolved: Vec<_> = passing(engine.resolved(), filter).cloned().collect();
         let named = findings.iter().chain(&resolved);
         let mut named: Vec<_> = named
             .flat_map(|finding| finding.sample_ids())
@@ -168,14 +178,14 @@ impl<'a> Sight<'a> {
     /// The last tick.
     pub(super) fn now(self) -> MonoNs {
         match self {
-            Self::Live(engine) => engine.world().now(),
+            Self::Live(engine, _) => engine.world().now(),
             Self::Frozen(frozen) => frozen.now,
         }
     }
 
     pub(super) fn wall(self, at: MonoNs) -> Option<WallNs> {
         match self {
-            Self::Live(engine) => engine.world().wall(at),
+            Self::Live(engine, _) => engine.world().wall(at),
             Self::Frozen(frozen) => {
                 let later = i64::try_from(at.since(frozen.now).as_nanos()).ok()?;
                 let earlier = i64::try_from(frozen.now.since(at).as_nanos()).ok()?;
@@ -186,14 +196,14 @@ impl<'a> Sight<'a> {
 
     pub(super) fn close_wait_after(self) -> Duration {
         match self {
-            Self::Live(engine) => engine.settings().close_wait_leak.after,
+            Self::Live(engine, _) => engine.settings().close_wait_leak.after,
             Self::Frozen(frozen) => frozen.close_wait_after,
         }
     }
 
     pub(super) fn totals(self) -> &'a Totals {
         match self {
-            Self::Live(engine) => engine.world().totals(),
+            Self::Live(engine, _) => engine.world().totals(),
             Self::Frozen(frozen) => &frozen.totals,
         }
     }
@@ -201,7 +211,7 @@ impl<'a> Sight<'a> {
     /// Open findings, the most severe first, then the oldest.
     pub(super) fn findings(self) -> Vec<&'a Arc<Finding>> {
         match self {
-            Self::Live(engine) => engine.findings().collect(),
+            Self::Live(engine, filter) => passing(engine.findings(), filter).collect(),
             Self::Frozen(frozen) => frozen.findings.iter().collect(),
         }
     }
@@ -209,7 +219,7 @@ impl<'a> Sight<'a> {
     /// Findings that resolved lately, newest first.
     pub(super) fn resolved(self) -> Vec<&'a Arc<Finding>> {
         match self {
-            Self::Live(engine) => engine.resolved().collect(),
+            Self::Live(engine, filter) => passing(engine.resolved(), filter).collect(),
             Self::Frozen(frozen) => frozen.resolved.iter().collect(),
         }
     }
@@ -224,7 +234,7 @@ impl<'a> Sight<'a> {
     /// Every live socket, in ascending order of id.
     pub(super) fn sockets(self) -> Box<dyn Iterator<Item = &'a Socket> + 'a> {
         match self {
-            Self::Live(engine) => Box::new(engine.world().sockets()),
+            Self::Live(engine, _) => Box::new(engine.world().sockets()),
             Self::Frozen(frozen) => {
                 let is_live = |socket: &&Socket| !frozen.is_ended(socket.key.sock);
                 Box::new(frozen.sockets.iter().filter(is_live))
@@ -235,14 +245,14 @@ impl<'a> Sight<'a> {
     /// A socket, while it lives and a little after.
     pub(super) fn socket(self, id: SockId) -> Option<&'a Socket> {
         match self {
-            Self::Live(engine) => engine.world().socket(id),
+            Self::Live(engine, _) => engine.world().socket(id),
             Self::Frozen(frozen) => frozen.sockets.get(frozen.index(id)?),
         }
     }
 
     pub(super) fn is_live(self, id: SockId) -> bool {
         match self {
-            Self::Live(engine) => engine.world().is_live(id),
+            Self::Live(engine, _) => engine.world().is_live(id),
             Self::Frozen(frozen) => frozen.index(id).is_some() && !frozen.is_ended(id),
         }
     }
@@ -250,7 +260,7 @@ impl<'a> Sight<'a> {
     /// Whether a socket in CLOSE_WAIT is no leak, as its application still sends.
     pub(super) fn half_close_in_use(self, id: SockId) -> bool {
         match self {
-            Self::Live(engine) => engine.half_close_in_use(id),
+            Self::Live(engine, _) => engine.half_close_in_use(id),
             Self::Frozen(frozen) => frozen.half_closes.binary_search(&id).is_ok(),
         }
     }
@@ -258,7 +268,7 @@ impl<'a> Sight<'a> {
     /// What happened to a socket, oldest first.
     pub(super) fn timeline(self, id: SockId) -> &'a [(MonoNs, Moment)] {
         match self {
-            Self::Live(engine) => engine.world().timeline(id),
+            Self::Live(engine, _) => engine.world().timeline(id),
             Self::Frozen(frozen) => match frozen.index(id) {
                 Some(at) => &frozen.moments[frozen.timelines[at].clone()],
                 None => &[],
@@ -268,7 +278,7 @@ impl<'a> Sight<'a> {
 
     pub(super) fn process(self, pid: Pid) -> Option<&'a Process> {
         match self {
-            Self::Live(engine) => engine.world().process(pid),
+            Self::Live(engine, _) => engine.world().process(pid),
             Self::Frozen(frozen) => frozen.processes.get(&pid),
         }
     }
@@ -276,7 +286,7 @@ impl<'a> Sight<'a> {
     /// Processes in ascending order of pid.
     pub(super) fn processes(self) -> Box<dyn Iterator<Item = &'a Process> + 'a> {
         match self {
-            Self::Live(engine) => Box::new(engine.world().processes()),
+            Self::Live(engine, _) => Box::new(engine.world().processes()),
             Self::Frozen(frozen) => Box::new(frozen.processes.values()),
         }
     }
@@ -284,7 +294,7 @@ impl<'a> Sight<'a> {
     /// What a listener refused.
     pub(super) fn drops(self, id: SockId) -> Option<Drops> {
         match self {
-            Self::Live(engine) => engine.world().drops(id),
+            Self::Live(engine, _) => engine.world().drops(id),
             Self::Frozen(frozen) => frozen.drops.get(&id).copied(),
         }
     }
@@ -292,7 +302,7 @@ impl<'a> Sight<'a> {
     /// The latest events, oldest first.
     pub(super) fn events(self) -> Box<dyn Iterator<Item = &'a Event> + 'a> {
         match self {
-            Self::Live(engine) => Box::new(engine.world().events()),
+            Self::Live(engine, _) => Box::new(engine.world().events()),
             Self::Frozen(frozen) => Box::new(frozen.events.iter()),
         }
     }

@@ -7,8 +7,7 @@
 
 use std::str::FromStr;
 
-use tcptrace_core::filter::{Cidr, Family, Filter};
-use tcptrace_core::input::ProcessInfo;
+use tcptrace_core::filter::{Cidr, Family, Filter, in_cgroup, in_container};
 use tcptrace_core::tcp::TcpState;
 use tcptrace_core::units::{NetnsId, Pid, Port};
 use tcptrace_core::world::{Event, Moment, Socket, What};
@@ -255,16 +254,6 @@ fn has(text: &str, piece: &[u8]) -> bool {
     windows.any(|window| window.iter().map(|b| folded(*b)).eq(piece.iter().copied()))
 }
 
-fn in_container(info: &ProcessInfo, id: &str) -> bool {
-    info.container
-        .as_ref()
-        .is_some_and(|full| full.starts_with(id))
-}
-
-fn in_cgroup(info: &ProcessInfo, path: &str) -> bool {
-    info.cgroup.as_ref().is_some_and(|full| full.contains(path))
-}
-
 impl Bare {
     /// `word` is not empty.
     fn piece(word: &str) -> Self {
@@ -355,7 +344,7 @@ mod tests {
         let query: Query = words.parse().unwrap();
         let socket = fixture::connection();
         assert_eq!(
-            query.passes(&socket, Sight::Live(&engine)),
+            query.passes(&socket, Sight::Live(&engine, &Filter::default())),
             passes,
             "{words}"
         );

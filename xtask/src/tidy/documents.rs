@@ -67,7 +67,7 @@ fn invariants_are_kept(files: &[Source]) -> Complaints {
 }
 
 /// Whether a function of that name stands under a `#[test]`.
-fn has_test(code: &str, name: &str) -> bool {
+pub(super) fn has_test(code: &str, name: &str) -> bool {
     let lines: Vec<&str> = code.lines().collect();
     let head = format!("fn {name}(");
     lines.iter().enumerate().any(|(at, line)| {

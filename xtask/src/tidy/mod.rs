@@ -6,6 +6,7 @@
 
 mod documents;
 mod rooms;
+mod scenarios;
 mod shape;
 mod source;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::finding::{Cause, Confidence};
 use crate::input::{Context, Reset, Transition};
 use crate::tcp::TcpState;
-use crate::units::Pid;
+use crate::units::{MonoNs, Pid, SockId};
 use crate::world::{Moment, World};
 
 /// ECONNABORTED: `tcp_abort`, which is `ss -K` and BPF programs.
@@ -69,7 +69,7 @@ pub(super) fn aborted(x: &Transition, world: &World) -> Option<Verdict> {
         Some(_) => return None,
     }
     let Context::Process { pid, exiting, .. } = x.context else {
-        return None;
+        return dropped_with_listener(x, world);
     };
     if !matches!(
         x.from,
@@ -96,9 +96,7 @@ pub(super) fn aborted(x: &Transition, world: &World) -> Option<Verdict> {
         });
     }
     if queued {
-        return Some(Verdict::unknown(
-            "the listener was closed while connections waited in its accept queue",
-        ));
+        return Some(Verdict::unknown(LISTENER_CLOSED));
     }
     if !x.file_released && !x.dead {
         return Some(Verdict::unknown(
@@ -112,27 +110,52 @@ pub(super) fn aborted(x: &Transition, world: &World) -> Option<Verdict> {
         });
     }
     // tcp_close sends its FIN, then finds that there are too many orphans (tcp_check_oom).
-    let fin_just_sent = x.from == TcpState::FinWait1
-        && world.timeline(x.key.sock).iter().rev().any(|(at, moment)| {
-            matches!(
-                moment,
-                Moment::Transition {
-                    to: TcpState::FinWait1,
-                    by: Context::Process { .. },
-                    ..
-                }
-            ) && x.at.since(*at) < SAME_CALL
-        });
-    if fin_just_sent {
-        return Some(Verdict::likely(
-            Cause::Memory,
-            "the close sent its FIN and was aborted in the same call",
-        ));
+    if x.from == TcpState::FinWait1 && fin_just_sent(x.key.sock, x.at, world) {
+        return Some(Verdict::likely(Cause::Memory, ABORTED_CLOSE));
     }
     Some(Verdict::likely(
         Cause::LingerZero,
         "it was closed by a reset although nothing was unread",
     ))
+}
+
+const ABORTED_CLOSE: &str = "the close sent its FIN and was aborted in the same call";
+
+/// Whether a process closed the connection a moment before `at`.
+fn fin_just_sent(sock: SockId, at: MonoNs, world: &World) -> bool {
+    world.timeline(sock).iter().rev().any(|(sent, moment)| {
+        matches!(
+            moment,
+            Moment::Transition {
+                to: TcpState::FinWait1,
+                by: Context::Process { .. },
+                ..
+            }
+        ) && at.since(*sent) < SAME_CALL
+    })
+}
+
+const LISTENER_CLOSED: &str =
+    "the listener was closed while connections waited in its accept queue";
+
+/// What waits in an accept queue is reset when its listener closes. The closing task does not lock
+/// the children as a user does, so the event looks like one of softirq; no other has neither an error
+/// nor a socket and is no orphan (`inet_csk_listen_stop`). A process reports its exit before it
+/// closes its files.
+fn dropped_with_listener(x: &Transition, world: &World) -> Option<Verdict> {
+    let waited =
+        matches!(x.from, TcpState::Established | TcpState::CloseWait) && !x.has_socket && !x.dead;
+    if !waited {
+        return None;
+    }
+    let owner = world.socket(x.key.sock)?.owner.as_ref()?;
+    match world.process(owner.process.pid) {
+        Some(process) if process.exited.is_some() => Some(Verdict {
+            signal: process.signal,
+            ..Verdict::exact(Cause::ProcessExit)
+        }),
+        _ => Some(Verdict::unknown(LISTENER_CLOSED)),
+    }
 }
 
 /// What a received reset says.
@@ -170,6 +193,10 @@ pub(super) fn sent(x: &Reset, world: &World) -> Option<Verdict> {
             } else {
                 Verdict::unknown("a listener answered a segment that opens no connection")
             })
+        }
+        // The end of close does not hold the socket as a user does, so its transition says nothing.
+        Some(TcpState::Close) if x.reason.is_none() && fin_just_sent(x.key.sock, x.at, world) => {
+            Some(Verdict::likely(Cause::Memory, ABORTED_CLOSE))
         }
         // Its transition says who ended it (ss -K), or a timer's does.
         Some(TcpState::Close) => None,

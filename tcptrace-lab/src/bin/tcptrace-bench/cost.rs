@@ -17,18 +17,22 @@ const COLUMNS: [Column; 5] = [
     column("verified", 0),
 ];
 
-/// The load with statistics on.
-pub(crate) fn measure(options: &Options) -> Result<Sheet> {
+/// The load with statistics on; `agent` are further options of `tcptrace record`.
+pub(crate) fn measure(
+    options: &Options,
+    title: &'static str,
+    agent: &'static [&'static str],
+) -> Result<Sheet> {
     let connections = options.connections();
     let about = format!(
         "The kernel's own statistics under {connections} short connections, themselves included; \
          medians of {} rounds.",
         options.rounds()
     );
-    let mut sheet = Sheet::new("eBPF programs", about, &COLUMNS);
+    let mut sheet = Sheet::new(title, about, &COLUMNS);
     let mode = Mode::Record {
         name: "tcptrace record",
-        options: &[],
+        options: agent,
         compressed: false,
     };
     let directory = tempfile::tempdir()?;

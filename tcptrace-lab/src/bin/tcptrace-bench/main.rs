@@ -10,6 +10,7 @@ mod cost;
 mod machine;
 mod observer;
 mod replay;
+mod report;
 mod sheet;
 mod standing;
 mod storm;
@@ -51,6 +52,8 @@ enum Load {
     Churn,
     /// The programs in the kernel, under short connections
     Ebpf,
+    /// The same with `--stacks`
+    Stacks,
     /// A process that does nothing but system calls
     Syscalls,
     /// Idle connections
@@ -63,17 +66,21 @@ enum Load {
     Storm,
     /// Replay of generated recordings: speed, and memory
     Replay,
+    /// Reports of generated recordings: the same
+    Report,
 }
 
-const LOADS: [Load; 8] = [
+const LOADS: [Load; 10] = [
     Load::Churn,
     Load::Ebpf,
+    Load::Stacks,
     Load::Syscalls,
     Load::Idle,
     Load::Listeners,
     Load::CloseWait,
     Load::Storm,
     Load::Replay,
+    Load::Report,
 ];
 
 impl Options {
@@ -113,13 +120,15 @@ fn run(options: &Options) -> Result<bool> {
     for load in LOADS.into_iter().filter(wanted) {
         let sheet: Sheet = match load {
             Load::Churn => churn::measure(options)?,
-            Load::Ebpf => cost::measure(options)?,
+            Load::Ebpf => cost::measure(options, "eBPF programs", &[])?,
+            Load::Stacks => cost::measure(options, "eBPF programs with --stacks", &["--stacks"])?,
             Load::Syscalls => syscalls::measure(options)?,
             Load::Idle => standing::measure(standing::Crowd::Idle, options)?,
             Load::Listeners => standing::measure(standing::Crowd::Listeners, options)?,
             Load::CloseWait => standing::measure(standing::Crowd::CloseWait, options)?,
             Load::Storm => storm::measure(options)?,
             Load::Replay => replay::measure(options)?,
+            Load::Report => report::measure(options)?,
         };
         if !options.json {
             if sheets.is_empty() {

@@ -84,6 +84,11 @@ impl Mode {
                 options: &[],
                 compressed: true,
             });
+            modes.push(Self::Record {
+                name: "tcptrace record, in segments",
+                options: &["--rotate-size", "1MB", "--keep", "3", "--force"],
+                compressed: true,
+            });
         }
         modes.push(Self::Live);
         for (name, program, arguments) in PEERS {

@@ -13,7 +13,7 @@ use tcptrace_lab::agent::agent_program;
 use crate::Options;
 use crate::sheet::{Column, Sheet, column};
 
-const COLUMNS: [Column; 4] = [
+pub(crate) const COLUMNS: [Column; 4] = [
     column("events", 0),
     column("seconds", 2),
     column("events/s", 0),
@@ -32,8 +32,8 @@ pub(crate) fn measure(options: &Options) -> Result<Sheet> {
     let short = directory.path().join("short.ndjson");
     let standing = directory.path().join("standing.ndjson");
     eprintln!("bench: generating recordings");
-    let events = generate(&short, connections, true)?;
-    let stood = generate(&standing, sockets, false)?;
+    let events = generate(File::create(&short)?, connections, true)?;
+    let stood = generate(File::create(&standing)?, sockets, false)?;
     for round in 0..options.rounds().min(3) {
         eprintln!("bench: round {}, replay", round + 1);
         let name = format!("{connections} short connections");
@@ -45,13 +45,23 @@ pub(crate) fn measure(options: &Options) -> Result<Sheet> {
 }
 
 fn sample(mode: &str, path: &Path, events: usize, sheet: &mut Sheet) -> Result<()> {
-    let child = Command::new(agent_program()?)
-        .arg("replay")
-        .arg(path)
+    let mut command = Command::new(agent_program()?);
+    command.arg("replay").arg(path);
+    cost(mode, command, events, sheet)
+}
+
+/// Runs a command that reads `events`, and adds what it took.
+pub(crate) fn cost(
+    mode: &str,
+    mut command: Command,
+    events: usize,
+    sheet: &mut Sheet,
+) -> Result<()> {
+    let child = command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()
-        .context("cannot run tcptrace replay")?;
+        .with_context(|| format!("cannot run {command:?}"))?;
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
     let mut status = 0;
     let pid = i32::try_from(child.id())?;
@@ -60,7 +70,7 @@ fn sample(mode: &str, path: &Path, events: usize, sheet: &mut Sheet) -> Result<(
         let waited = libc::wait4(pid, &raw mut status, 0, usage.as_mut_ptr());
         (waited, usage.assume_init())
     };
-    ensure!(waited == pid && status == 0, "replay failed: {status}");
+    ensure!(waited == pid && status == 0, "{command:?} failed: {status}");
     let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
     let cpu = seconds(usage.ru_utime) + seconds(usage.ru_stime);
     sheet.add(
@@ -76,13 +86,13 @@ fn sample(mode: &str, path: &Path, events: usize, sheet: &mut Sheet) -> Result<(
 }
 
 /// Numbers lines as the recorder does.
-struct Writer {
-    out: BufWriter<File>,
+struct Writer<W: Write> {
+    out: BufWriter<W>,
     seq: usize,
     mono: u64,
 }
 
-impl Writer {
+impl<W: Write> Writer<W> {
     /// `{"type":T,"seq":N,"time":…,"mono_ns":N` + `rest` + `}`
     fn line(&mut self, kind: &str, rest: std::fmt::Arguments<'_>) -> Result<()> {
         let (seq, mono) = (self.seq, self.mono);
@@ -101,7 +111,7 @@ impl Writer {
 const FLAGS: &str = r#""peer_fin":false,"dead":false,"has_socket":false,"file_released":false,"unread":0,"unacked":0"#;
 
 /// Server ends of connections: short ones, or ones that stay. Returns the number of events.
-fn generate(path: &Path, count: usize, short: bool) -> Result<usize> {
+pub(crate) fn generate(out: impl Write, count: usize, short: bool) -> Result<usize> {
     const SERVER: [(&str, &str); 5] = [
         ("LISTEN", "SYN_RECV"),
         ("SYN_RECV", "ESTABLISHED"),
@@ -111,7 +121,7 @@ fn generate(path: &Path, count: usize, short: bool) -> Result<usize> {
     ];
     let steps = if short { &SERVER[..] } else { &SERVER[..2] };
     let mut out = Writer {
-        out: BufWriter::with_capacity(1 << 20, File::create(path)?),
+        out: BufWriter::with_capacity(1 << 20, out),
         seq: 0,
         mono: MONO,
     };

@@ -24,6 +24,8 @@ pub(crate) enum Ending {
     Idle,
     /// It closes after `--limit` requests
     Requests,
+    /// It closes when a request asks for that (`q`)
+    Asked,
     /// No mistake: the client closes first
     ClientFirst,
     /// It answers one request, shuts down for sending, and waits for a FIN that does not come
@@ -83,6 +85,12 @@ fn end(
                 answer(&mut stream)?;
             }
         }
+        Ending::Asked => {
+            let mut request = [0];
+            while stream.read(&mut request)? > 0 && request != *b"q" {
+                stream.write_all(b"!")?;
+            }
+        }
         Ending::ClientFirst => while answer(&mut stream)? {},
         Ending::HalfClosed => {
             answer(&mut stream)?;
@@ -114,6 +122,22 @@ fn end(
             park_forever(&stream);
         }
     }
+    Ok(())
+}
+
+/// Listens, accepts nothing, and closes the listener when `waiting` connections wait for it.
+pub(crate) fn give_up(listen: Listen, waiting: usize) -> Result<()> {
+    let listener = listening::open(listen, false)?;
+    let described = listening::described(&listener)?;
+    let port = listener.local_addr()?.port();
+    say_ready(described);
+    thread::spawn(move || -> Result<()> {
+        while listening::queued(port)? < waiting {
+            thread::sleep(Duration::from_millis(20));
+        }
+        drop(listener);
+        Ok(())
+    });
     Ok(())
 }
 

@@ -34,6 +34,23 @@ pub(crate) fn bound(options: Listen, reuse_port: bool) -> Result<TcpListener> {
     Ok(fd.into())
 }
 
+/// How many connections wait to be accepted at a port of IPv4, by the kernel's table.
+pub(crate) fn queued(port: u16) -> Result<usize> {
+    const LISTEN: &str = "0A";
+    let table = std::fs::read_to_string("/proc/thread-self/net/tcp")?;
+    let local = format!(":{port:04X}");
+    for line in table.lines() {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        if let [_, address, _, LISTEN, queues, ..] = fields[..]
+            && address.ends_with(&local)
+            && let Some((_, receive)) = queues.split_once(':')
+        {
+            return Ok(usize::from_str_radix(receive, 16)?);
+        }
+    }
+    Ok(0)
+}
+
 /// What a ready line says of a listener.
 pub(crate) fn described(listener: &TcpListener) -> Result<Value> {
     let address = listener.local_addr()?;

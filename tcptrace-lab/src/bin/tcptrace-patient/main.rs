@@ -65,6 +65,9 @@ enum Mistake {
         /// Watch the listener by epoll, accept one connection, and hang while serving it
         #[arg(long)]
         stuck: bool,
+        /// Close the listener once so many connections wait, and live on
+        #[arg(long)]
+        gives_up_at: Option<usize>,
     },
     /// Accepts, and forgets the connections
     NotWatched {
@@ -256,7 +259,14 @@ fn main() -> Result<()> {
     // What must stay open until the end.
     let mut held = Vec::new();
     match arguments.mistake {
-        Mistake::NeverAccepted { listen, stuck } => close_wait::never_accepted(listen, stuck)?,
+        Mistake::NeverAccepted {
+            listen,
+            stuck: _,
+            gives_up_at: Some(waiting),
+        } => closing::give_up(listen, waiting)?,
+        Mistake::NeverAccepted { listen, stuck, .. } => {
+            close_wait::never_accepted(listen, stuck)?;
+        }
         Mistake::NotWatched { listen } => close_wait::not_watched(listen)?,
         Mistake::EofUnread { listen, mode } => close_wait::eof_unread(listen, mode)?,
         Mistake::ReadNotClosed { listen } => close_wait::read_not_closed(listen)?,

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -10,14 +11,16 @@ use serde_json::json;
 use crate::close_wait::park_forever;
 use crate::say_ready;
 
+/// For the server's answer to our SYN, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// Makes one exchange on each of `count` connections, and puts them into a pool that never looks
 /// at them again; or that `drops` what the server closes.
 pub(crate) fn pool(first: SocketAddr, count: usize, remotes: usize, drops: bool) -> Result<()> {
     let pool = (0..count)
         .map(|number| {
             let server = nth(first, number % remotes.max(1))?;
-            let mut stream = TcpStream::connect(server)
-                .with_context(|| format!("cannot connect to {server}"))?;
+            let mut stream = dial(server)?;
             stream.write_all(b"?")?;
             stream.read_exact(&mut [0])?;
             Ok(stream)
@@ -32,6 +35,13 @@ pub(crate) fn pool(first: SocketAddr, count: usize, remotes: usize, drops: bool)
         thread::spawn(move || park_forever(pool));
     }
     Ok(())
+}
+
+/// A function of its own: the one that a stack has to name.
+#[inline(never)]
+fn dial(server: SocketAddr) -> Result<TcpStream> {
+    TcpStream::connect_timeout(&server, PATIENCE)
+        .with_context(|| format!("cannot connect to {server}"))
 }
 
 /// The address `number` above the first one, on the same port.

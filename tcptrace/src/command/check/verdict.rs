@@ -178,18 +178,32 @@ impl fmt::Display for Verdict {
 
 /// It names nothing that can be found.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no kind, KIND/CAUSE or severity; one of info, warning, critical, {kinds}", kinds = kinds())]
-pub(super) struct BadWanted(String);
+pub(super) enum BadWanted {
+    /// Neither a kind nor a severity.
+    #[error("`{0}` is no kind, KIND/CAUSE or severity; one of info, warning, critical, {kinds}", kinds = kinds())]
+    Word(String),
+    /// A check that waits for what cannot be would always be fine.
+    #[error("`{cause}` is no cause of {kind}, so it would never match; {choices}", choices = causes(*kind))]
+    Cause { kind: Kind, cause: String },
+}
 
 fn kinds() -> String {
     Kind::ALL.map(Kind::name).join(", ")
+}
+
+fn causes(kind: Kind) -> String {
+    let names: Vec<&str> = kind.causes().iter().map(|cause| cause.name()).collect();
+    if names.is_empty() {
+        format!("{kind} has no causes: leave it out")
+    } else {
+        format!("one of {}", names.join(", "))
+    }
 }
 
 impl FromStr for Wanted {
     type Err = BadWanted;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bad = || BadWanted(text.to_owned());
         let severities = [Severity::Info, Severity::Warning, Severity::Critical];
         if let Some(severity) = severities.into_iter().find(|s| s.name() == text) {
             return Ok(Self::Severity(severity));
@@ -198,14 +212,20 @@ impl FromStr for Wanted {
             None => (text, None),
             Some((kind, cause)) => (kind, Some(cause)),
         };
-        let kind = Kind::ALL.into_iter().find(|k| k.name() == kind);
+        let kind = Kind::ALL
+            .into_iter()
+            .find(|k| k.name() == kind)
+            .ok_or_else(|| BadWanted::Word(text.to_owned()))?;
         let cause = cause
             .map(|name| {
-                let known = Cause::ALL.into_iter().find(|c| c.name() == name);
-                known.ok_or_else(bad)
+                let known = kind.causes().iter().find(|c| c.name() == name);
+                known.copied().ok_or_else(|| BadWanted::Cause {
+                    kind,
+                    cause: name.to_owned(),
+                })
             })
             .transpose()?;
-        Ok(Self::Kind(kind.ok_or_else(bad)?, cause))
+        Ok(Self::Kind(kind, cause))
     }
 }
 
@@ -285,6 +305,13 @@ mod tests {
         }
         let error = "leaks".parse::<Wanted>().unwrap_err().to_string();
         assert!(error.contains("close_wait_leak"), "{error}");
-        assert!("close_wait_leak/".parse::<Wanted>().is_err());
+        for (word, remedy) in [
+            ("close_wait_leak/", "not_watched"),
+            ("close_wait_leak/refused", "not_watched"),
+            ("dead_peer/refused", "has no causes"),
+        ] {
+            let error = word.parse::<Wanted>().unwrap_err().to_string();
+            assert!(error.contains(remedy), "{error}");
+        }
     }
 }

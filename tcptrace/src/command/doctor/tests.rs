@@ -44,6 +44,7 @@ fn what_is_missing_is_said_in_text_and_json() {
             verifier_log: true,
             ..ProbeOptions::default()
         },
+        ..KernelOptions::default()
     };
     let mut kernel = Kernel::open(&options).expect("tests run as root");
     let exercise = put_to_work(&mut kernel);

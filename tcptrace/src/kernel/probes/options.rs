@@ -18,6 +18,8 @@ pub(crate) struct ProbeOptions {
     pub(crate) accept_syscalls: bool,
     /// The only way in which functions may be probed, or the best that loads.
     pub(crate) tier: Option<TierChoice>,
+    /// Whether accepts and connects are told with the user stack of their thread.
+    pub(crate) stacks: bool,
     /// Whether the verifier is to explain itself at length where it refuses a program.
     pub(crate) verifier_log: bool,
     /// Whether the kernel is to measure the programs, which costs each run some 30 ns.
@@ -31,6 +33,7 @@ impl Default for ProbeOptions {
             filter: KernelFilter::default(),
             accept_syscalls: true,
             tier: None,
+            stacks: false,
             verifier_log: false,
             statistics: false,
         }

@@ -222,6 +222,7 @@ struct InfoFields {
     ns_pid: Option<Pid>,
     cgroup: Option<String>,
     container: Option<String>,
+    cmdline: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -243,6 +244,7 @@ impl From<ProcessLine> for Input {
                     ns_pid: process.ns_pid,
                     cgroup: process.cgroup.map(Arc::from),
                     container: process.container.map(Arc::from),
+                    cmdline: process.cmdline.map(Arc::from),
                 }),
             },
             ProcessFields::Descriptors {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use tcptrace_core::Input;
 use tcptrace_core::input::{
-    EpollWatch, Holder, HolderScan, Inspection, ListenerSample, QueueLevel, Sending, SocketRow,
-    ThreadState, Waiters,
+    EpollWatch, Frame, Holder, HolderScan, Inspection, ListenerSample, OpeningCall, QueueLevel,
+    Sending, SocketRow, Stack, ThreadState, Waiters,
 };
 use tcptrace_core::tcp::{Shutdown, TcpState};
 use tcptrace_core::units::{Fd, Pid, Tid};
@@ -46,6 +46,12 @@ socket_line!(InspectionLine {
     sending: Option<SendingFields>,
 });
 
+socket_line!(StackLine {
+    call: Call,
+    pid: Pid,
+    frames: Vec<FrameFields>,
+});
+
 socket_line!(ListenerLine {
     depth: u32,
     limit: u32,
@@ -53,6 +59,33 @@ socket_line!(ListenerLine {
     drops: u32,
     waiters: Option<WaitersFields>,
 });
+
+/// [`OpeningCall`].
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Call {
+    Accept,
+    Connect,
+}
+
+#[derive(Deserialize)]
+struct FrameFields {
+    function: Option<String>,
+    module: Option<String>,
+    file: Option<String>,
+    line: Option<u32>,
+}
+
+impl From<FrameFields> for Frame {
+    fn from(fields: FrameFields) -> Self {
+        Self {
+            function: fields.function.map(Arc::from),
+            module: fields.module.map(Arc::from),
+            file: fields.file.map(Arc::from),
+            line: fields.line,
+        }
+    }
+}
 
 #[derive(Deserialize)]
 pub(super) struct HolderFields {
@@ -205,6 +238,21 @@ impl From<InspectionLine> for Input {
                 complete: scan.complete,
                 holders: scan.holders.into_iter().map(Holder::from).collect(),
             }),
+        })
+    }
+}
+
+impl From<StackLine> for Input {
+    fn from(line: StackLine) -> Self {
+        Self::Stack(Stack {
+            at: line.mono_ns,
+            key: line.key(),
+            call: match line.call {
+                Call::Accept => OpeningCall::Accept,
+                Call::Connect => OpeningCall::Connect,
+            },
+            pid: line.pid,
+            frames: line.frames.into_iter().map(Frame::from).collect(),
         })
     }
 }

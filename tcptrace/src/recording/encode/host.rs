@@ -154,6 +154,7 @@ fn process_info(object: &mut Object<'_>, info: &ProcessInfo) {
         ns_pid,
         cgroup,
         container,
+        cmdline,
     } = info;
     object.number("pid", pid.0);
     object.text("name", name);
@@ -164,6 +165,7 @@ fn process_info(object: &mut Object<'_>, info: &ProcessInfo) {
     object.known("ns_pid", ns_pid.map(|pid| pid.0));
     object.known_text("cgroup", cgroup.as_deref());
     object.known_text("container", container.as_deref());
+    object.known_text("cmdline", cmdline.as_deref());
 }
 
 pub(super) fn loss(line: &mut Object<'_>, loss: &Loss) {

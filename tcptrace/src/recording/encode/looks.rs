@@ -1,8 +1,8 @@
 //! What the agent saw when it looked: snapshots, inspections, samples of listeners.
 
 use tcptrace_core::input::{
-    EpollWatch, Holder, HolderScan, Inspection, ListenerSample, QueueLevel, Sending, SocketRow,
-    ThreadState, Waiters,
+    EpollWatch, Frame, Holder, HolderScan, Inspection, ListenerSample, QueueLevel, Sending,
+    SocketRow, Stack, ThreadState, Waiters,
 };
 
 use crate::recording::json::Object;
@@ -130,6 +130,30 @@ fn waits_for(object: &mut Object<'_>, sending: &Sending) {
     object.span("keepalive_time_ns", *keepalive_time);
     object.span("keepalive_interval_ns", *keepalive_interval);
     object.known("keepalive_probes", *keepalive_probes);
+}
+
+pub(super) fn stack(line: &mut Object<'_>, stack: &Stack) {
+    let Stack {
+        at: _,
+        key: _,
+        call,
+        pid,
+        frames,
+    } = stack;
+    line.word("call", call.name());
+    line.number("pid", pid.0);
+    line.objects("frames", frames.iter(), |object, frame| {
+        let Frame {
+            function,
+            module,
+            file,
+            line,
+        } = frame;
+        object.known_text("function", function.as_deref());
+        object.known_text("module", module.as_deref());
+        object.known_text("file", file.as_deref());
+        object.known("line", *line);
+    });
 }
 
 pub(super) fn listener(line: &mut Object<'_>, sample: &ListenerSample) {

@@ -237,6 +237,17 @@ pub(super) fn looks() -> Vec<(&'static str, Value)> {
             ),
         ),
         (
+            "stack",
+            about_socket(
+                "stack",
+                vec![
+                    must("call", open_words(&["accept", "connect"])),
+                    must("pid", count()),
+                    must("frames", list(named("frame"))),
+                ],
+            ),
+        ),
+        (
             "listener",
             about_socket(
                 "listener",

@@ -164,6 +164,15 @@ pub(super) fn finding() -> Value {
                     may("peer", named("endpoint")),
                 ])),
             ),
+            may(
+                "stacks",
+                list(object(vec![
+                    must("call", open_words(&["accept", "connect"])),
+                    must("pid", count()),
+                    must("count", count()),
+                    must("frames", list(named("frame"))),
+                ])),
+            ),
             must(
                 "evidence",
                 json!({"type": "object", "description": "its fields depend on the kind"}),
@@ -197,6 +206,7 @@ pub(super) fn definitions() -> Vec<(&'static str, Value)> {
         may("ns_pid", count()),
         may("cgroup", text()),
         may("container", text()),
+        may("cmdline", text()),
     ];
     let watch = object(vec![
         must("events", count()),
@@ -212,6 +222,15 @@ pub(super) fn definitions() -> Vec<(&'static str, Value)> {
         (
             "endpoint",
             object(vec![may("address", text()), may("port", count())]),
+        ),
+        (
+            "frame",
+            object(vec![
+                may("function", text()),
+                may("module", text()),
+                may("file", text()),
+                may("line", count()),
+            ]),
         ),
         ("owner", object(owner)),
         ("process", object(process)),

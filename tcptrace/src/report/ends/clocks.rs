@@ -1,4 +1,4 @@
-//! How far the clocks of two hosts are apart, by connections that went well: what one host sends the
+//! How far the clocks of two hosts are apart, by the connections between them: what one host sends the
 //! other receives later, never earlier. The quickest way there and the quickest way back bound the
 //! difference between them, as NTP has it.
 
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Pair, Side};
+use super::Pair;
 use crate::report::units::span;
 
 /// The difference, and what it rests on.
@@ -22,6 +22,17 @@ pub(crate) struct Clocks {
     pub(crate) exchanges: u64,
     /// Both recordings are of one boot of one kernel: there is one clock.
     pub(crate) same_clock: bool,
+    /// The least that anything took from the first host to the second, by their two clocks, and back.
+    #[serde(skip)]
+    quickest: [Option<i128>; 2],
+}
+
+/// How much later something arrived than it should have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Late {
+    pub(super) by: i128,
+    /// Measured against something that went the same way, so that no offset enters.
+    pub(super) sure: bool,
 }
 
 impl Clocks {
@@ -38,18 +49,23 @@ impl Clocks {
         };
         for (a, b) in pairs {
             let (Some(a), Some(b)) = (a, b) else { continue };
-            if a.troubled() || b.troubled() {
-                continue;
-            }
             // The final ACK: sent when the connecting side is established, and what establishes the
-            // other. Then each FIN.
+            // other. Lost or not, it is later there.
             if a.active {
                 note(&mut there, a.established, b.established);
             } else if b.active {
                 note(&mut back, b.established, a.established);
             }
-            note(&mut there, a.fin_sent, arrival(b));
-            note(&mut back, b.fin_sent, arrival(a));
+            // Each FIN, and its acknowledgement. A FIN that was sent again may have been lost, or
+            // not: it must not tell of the clocks that shall tell which.
+            if a.fin_repeats == 0 {
+                note(&mut there, a.fin_sent, b.fin_arrived);
+            }
+            if b.fin_repeats == 0 {
+                note(&mut back, b.fin_sent, a.fin_arrived);
+            }
+            note(&mut back, b.fin_arrived, a.fin_acked);
+            note(&mut there, a.fin_arrived, b.fin_acked);
         }
         let clamp = |ns: i128| ns.clamp(i64::MIN.into(), i64::MAX.into()) as i64;
         let (offset, within) = match (there, back) {
@@ -65,6 +81,7 @@ impl Clocks {
             within_ns: within.map(|ns| clamp(ns).unsigned_abs()),
             exchanges,
             same_clock: same_boot,
+            quickest: [there, back],
         }
     }
 
@@ -73,23 +90,28 @@ impl Clocks {
         at - i128::from(self.offset_ns)
     }
 
-    /// How far two instants of different hosts must be apart to have an order.
-    pub(super) fn blur(&self) -> i128 {
-        match self.within_ns {
-            Some(within) => i128::from(within),
-            // A guess that is told as one: half a second, less than the first repetition of a SYN.
-            None => 500_000_000,
+    /// How late something was that one host, the second or the first, sent at `sent` and the other
+    /// received at `arrived`, each by its own clock. Nothing, when the clocks cannot be compared.
+    pub(super) fn late(&self, second: bool, sent: i128, arrived: i128) -> Option<Late> {
+        let took = arrived - sent;
+        if self.same_clock {
+            return Some(Late {
+                by: took,
+                sure: true,
+            });
         }
+        if let Some(quickest) = self.quickest[usize::from(second)] {
+            return Some(Late {
+                by: took - quickest,
+                sure: true,
+            });
+        }
+        let offset = i128::from(self.offset_ns);
+        (self.exchanges > 0).then_some(Late {
+            by: took + if second { offset } else { -offset },
+            sure: false,
+        })
     }
-
-    pub(super) fn known(&self) -> bool {
-        self.within_ns.is_some()
-    }
-}
-
-/// When the FIN came, where it was seen alone.
-fn arrival(side: &Side) -> Option<i128> {
-    side.fin_arrived
 }
 
 impl fmt::Display for Clocks {
@@ -99,7 +121,8 @@ impl fmt::Display for Clocks {
         }
         if self.exchanges == 0 {
             return f.write_str(
-                "how far their clocks are apart is not known, as no connection without trouble is in both",
+                "how far their clocks are apart is not known, as nothing that one of them sent and the \
+                 other received is in both",
             );
         }
         let offset = span(Duration::from_nanos(self.offset_ns.unsigned_abs()));
@@ -119,6 +142,7 @@ impl fmt::Display for Clocks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::ends::Side;
 
     #[test]
     fn the_difference_of_clocks_is_found_and_bounded() {
@@ -147,8 +171,35 @@ mod tests {
         assert_eq!(clocks.within_ns, Some(15_000_000));
         assert_eq!(clocks.exchanges, 3);
         assert!(clocks.to_string().contains("ahead"), "{clocks}");
-        // One way only: no bound.
-        let clocks = Clocks::compare(&[], false);
-        assert!(!clocks.known());
+        // The same way as the quickest, and half a second later than that.
+        for (second, sent, arrived) in [(false, 0, 510 * MS + ahead), (true, ahead, 520 * MS)] {
+            let late = clocks.late(second, sent, arrived).unwrap();
+            assert!(late.sure && late.by == 500 * MS, "{late:?}");
+        }
+        let nothing = Clocks::compare(&[], false);
+        assert_eq!(nothing.late(false, 0, 1), None);
+    }
+
+    #[test]
+    fn a_fin_that_was_sent_again_tells_nothing_its_acknowledgement_does() {
+        const MS: i128 = 1_000_000;
+        let client = Side {
+            active: true,
+            established: Some(0),
+            fin_sent: Some(100 * MS),
+            fin_repeats: 1,
+            fin_acked: Some(302 * MS),
+            ..Side::default()
+        };
+        let server = Side {
+            established: Some(MS),
+            fin_arrived: Some(301 * MS),
+            ..Side::default()
+        };
+        let clocks = Clocks::compare(&[(Some(&client), Some(&server))], false);
+        assert_eq!(
+            (clocks.offset_ns, clocks.within_ns, clocks.exchanges),
+            (0, Some(1_000_000), 2)
+        );
     }
 }

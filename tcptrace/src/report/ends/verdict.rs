@@ -1,13 +1,14 @@
 //! Which segment was lost, judged from both ends: one rule for each of the seven segments of a
 //! connection's beginning and end that can be lost.
 
-use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde::Serialize;
 use tcptrace_core::tcp::Endpoint;
 
 use super::clocks::Clocks;
-use super::{Ends, Handshake, Pair, Side};
+use super::join::Pair;
+use super::{Belongs, Ends, Handshake, Side};
 use crate::report::units::instant;
 
 /// What became of one segment.
@@ -16,7 +17,9 @@ pub(crate) struct Verdict {
     /// The connection, the first host's end first.
     pub(crate) connection: String,
     /// Which segment: `SYN`, `SYN-ACK`, `final ACK`, `first FIN`, `ACK of the first FIN`,
-    /// `second FIN`, `last ACK`, `second FIN or last ACK`, or `accept queue` when nothing was lost.
+    /// `second FIN`, `last ACK`; `first FIN or its ACK`, `second FIN or last ACK` where it cannot be
+    /// told which, `SYN or SYN-ACK` where cookies hide it; or `accept queue` or `SYN queue` when
+    /// nothing was lost.
     pub(crate) segment: &'static str,
     /// Who sent it.
     pub(crate) from: String,
@@ -36,6 +39,8 @@ pub(crate) struct Verdict {
 struct View<'a> {
     ours: &'a Side,
     theirs: Option<&'a Side>,
+    /// Whether the peer is the other host at all.
+    belongs: Belongs,
     /// Of the other host's listener, about us.
     knocked: Option<&'a Handshake>,
     us: &'a str,
@@ -49,7 +54,7 @@ struct View<'a> {
 struct Court<'a> {
     clocks: &'a Clocks,
     sure: bool,
-    other_overflows: &'a [(i128, u64)],
+    other: &'a Ends,
 }
 
 /// Every verdict, in order of time.
@@ -63,57 +68,36 @@ pub(super) fn all(
 ) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     let offset = i128::from(clocks.offset_ns);
-    let addresses_a: BTreeSet<_> = a.sides.values().filter_map(|s| s.local.address).collect();
-    let addresses_b: BTreeSet<_> = b.sides.values().filter_map(|s| s.local.address).collect();
-    let listens = |ends: &Ends| -> BTreeSet<_> {
-        ends.handshakes
-            .keys()
-            .filter_map(|(l, _)| l.address)
-            .collect()
-    };
-    let (listens_a, listens_b) = (listens(a), listens(b));
     for (ours, theirs) in pairs {
-        // Trouble with a third host is not theirs to explain.
-        let known = |side: &Side, own: &BTreeSet<_>, listening: &BTreeSet<_>| {
-            side.peer
-                .address
-                .is_some_and(|x| own.contains(&x) || listening.contains(&x))
-        };
-        if let Some(side) = ours
-            && (theirs.is_some() || known(side, &addresses_b, &listens_b))
-        {
+        for second in [false, true] {
+            let (side, other, host, us, them) = if second {
+                (theirs, ours, a, &names[1], &names[0])
+            } else {
+                (ours, theirs, b, &names[0], &names[1])
+            };
+            let Some(side) = side else { continue };
+            // Trouble with a third host is not theirs to explain.
+            let belongs = match other {
+                Some(_) => Belongs::Surely,
+                None => host.addresses.belongs(side.peer),
+            };
+            if belongs == Belongs::No {
+                continue;
+            }
             let view = View {
                 ours: side,
-                theirs: *theirs,
-                knocked: knock(b, side),
-                us: &names[0],
-                them: &names[1],
-                shift: -offset,
-                second: false,
+                theirs: *other,
+                belongs,
+                knocked: knock(host, side),
+                us,
+                them,
+                shift: if second { offset } else { -offset },
+                second,
             };
             let court = Court {
                 clocks,
                 sure,
-                other_overflows: &b.overflows,
-            };
-            court.judge(&view, &mut verdicts);
-        }
-        if let Some(side) = theirs
-            && (ours.is_some() || known(side, &addresses_a, &listens_a))
-        {
-            let view = View {
-                ours: side,
-                theirs: *ours,
-                knocked: knock(a, side),
-                us: &names[1],
-                them: &names[0],
-                shift: offset,
-                second: true,
-            };
-            let court = Court {
-                clocks,
-                sure,
-                other_overflows: &a.overflows,
+                other: host,
             };
             court.judge(&view, &mut verdicts);
         }
@@ -122,23 +106,22 @@ pub(super) fn all(
     verdicts
 }
 
-/// What the other host's listener saw of our handshake. A listener may be bound to any address.
+/// What the other host's listener saw of our handshake.
 fn knock<'a>(other: &'a Ends, side: &Side) -> Option<&'a Handshake> {
-    let any = Endpoint {
-        address: None,
-        ..side.peer
-    };
-    let unspecified = |v6: bool| Endpoint {
-        address: Some(if v6 {
-            std::net::Ipv6Addr::UNSPECIFIED.into()
-        } else {
-            std::net::Ipv4Addr::UNSPECIFIED.into()
-        }),
-        ..side.peer
-    };
-    [side.peer, any, unspecified(false), unspecified(true)]
+    names_of(side.peer)
         .into_iter()
         .find_map(|listener| other.handshakes.get(&(listener, side.local)))
+}
+
+/// Where a listener may be bound that an address leads to: a listener can be bound to any address.
+fn names_of(end: Endpoint) -> [Endpoint; 4] {
+    let at = |address| Endpoint { address, ..end };
+    [
+        end,
+        at(None),
+        at(Some(Ipv4Addr::UNSPECIFIED.into())),
+        at(Some(Ipv6Addr::UNSPECIFIED.into())),
+    ]
 }
 
 fn times(count: u32) -> String {
@@ -163,86 +146,124 @@ impl Court<'_> {
         }
         let knocked = view.knocked.copied().unwrap_or_default();
         let began = side.syn_sent.unwrap_or(side.first);
-        if knocked.answered || knocked.dropped > 0 {
+        let (repeats, n) = (side.syn_repeats, times(side.syn_repeats));
+        let mut say = |segment, way, repeated, exact, what| {
+            verdicts.push(self.verdict(view, segment, way, repeated, began, exact, what));
+        };
+        if knocked.answered || knocked.accept_drops > 0 {
             let after = match knocked.synack_repeats {
                 0 => String::new(),
                 n => format!(", so its SYN-ACK was repeated {}", times(n)),
             };
-            verdicts.push(self.verdict(
-                view,
+            say(
                 "accept queue",
                 (us, them),
-                side.syn_repeats.max(knocked.synack_repeats),
-                began,
+                repeats.max(knocked.synack_repeats),
                 true,
                 format!(
                     "nothing was lost: {them}'s accept queue was full when {us}'s handshake arrived{after}"
                 ),
-            ));
-        } else if side.syn_repeats > 0 && knocked.synack_repeats > 0 {
-            verdicts.push(self.verdict(
-                view,
+            );
+            return;
+        }
+        if repeats == 0 {
+            if knocked.synack_repeats > 0 && side.established.is_some() {
+                say(
+                    "final ACK",
+                    (us, them),
+                    knocked.synack_repeats,
+                    true,
+                    format!(
+                        "{us} took itself for connected, but its final ACK was lost on its way to \
+                         {them}, which repeated its SYN-ACK {}",
+                        times(knocked.synack_repeats)
+                    ),
+                );
+            }
+            return;
+        }
+        if knocked.syn_drops > 0 {
+            say(
+                "SYN queue",
+                (us, them),
+                repeats,
+                true,
+                format!(
+                    "nothing was lost: {them}'s SYN queue was full when {us}'s SYN arrived, so it was \
+                     repeated {n}"
+                ),
+            );
+            return;
+        }
+        if knocked.synack_repeats + knocked.cookies > 0 {
+            let theirs = match knocked.synack_repeats {
+                0 => "which was a cookie and is not repeated".to_owned(),
+                n => format!("which {them} repeated {}", times(n)),
+            };
+            say(
                 "SYN-ACK",
                 (them, us),
-                side.syn_repeats,
-                began,
+                repeats,
                 true,
                 format!(
                     "{us}'s SYN reached {them}, whose SYN-ACK was lost on its way back: {us} repeated \
-                     its SYN {}, {them} its SYN-ACK {}",
-                    times(side.syn_repeats),
-                    times(knocked.synack_repeats)
+                     its SYN {n}, and so the answer, {theirs}"
                 ),
-            ));
-        } else if side.syn_repeats > 0 {
-            let full = self.overflowed(view, began, side.established.unwrap_or(side.last));
-            if full > 0 && side.syn_repeats > 0 {
-                verdicts.push(self.verdict(
-                    view,
-                    "accept queue",
-                    (us, them),
-                    side.syn_repeats,
-                    began,
-                    false,
-                    format!(
-                        "{them}'s accept queue was full when {us}'s SYN was repeated ({}): its kernel \
-                         refused {full} in that time",
-                        times(side.syn_repeats)
-                    ),
-                ));
-            } else {
-                let arrived = match view.theirs.and_then(|s| s.established) {
-                    Some(_) => "until one of them arrived",
-                    None => "and none is known to have arrived",
-                };
-                verdicts.push(self.verdict(
-                    view,
-                    "SYN",
-                    (us, them),
-                    side.syn_repeats,
-                    began,
-                    true,
-                    format!(
-                        "{us}'s SYN was lost on its way to {them}: it was repeated {}, {arrived}; \
-                         {them} repeated no SYN-ACK",
-                        times(side.syn_repeats)
-                    ),
-                ));
-            }
-        } else if knocked.synack_repeats > 0 && side.established.is_some() {
-            verdicts.push(self.verdict(
-                view,
-                "final ACK",
+            );
+            return;
+        }
+        let (refused, elsewhere, cookies) =
+            self.counted(view, began, side.established.unwrap_or(side.last));
+        if refused > 0 {
+            say(
+                "accept queue",
                 (us, them),
-                knocked.synack_repeats,
-                began,
-                true,
+                repeats,
+                false,
                 format!(
-                    "{us} took itself for connected, but its final ACK was lost on its way to {them}, \
-                     which repeated its SYN-ACK {}",
-                    times(knocked.synack_repeats)
+                    "{them}'s accept queue was full when {us}'s SYN was repeated ({n}): its kernel \
+                     refused {refused} in that time"
                 ),
-            ));
+            );
+        } else if cookies > 0 {
+            say(
+                "SYN or SYN-ACK",
+                (us, them),
+                repeats,
+                false,
+                format!(
+                    "{us}'s SYN was repeated {n}, so it or its answer was lost: {them} answered \
+                     {cookies} SYNs with cookies in that time, which leave no trace one by one"
+                ),
+            );
+        } else {
+            let arrived = match view.theirs.and_then(|s| s.established) {
+                Some(_) => "until one of them arrived",
+                None => "and none is known to have arrived",
+            };
+            let perhaps = match view.belongs {
+                Belongs::Perhaps => format!(
+                    "; that {} is {them}'s is inferred: it listens on that port, and its recording \
+                     shows no address",
+                    side.peer
+                ),
+                // Its listener was not seen full, but nobody looked at that moment.
+                _ if elsewhere > 0 => format!(
+                    "; or it met a full accept queue, for which {them}'s kernel refused {elsewhere} \
+                     segments in that time"
+                ),
+                Belongs::Surely | Belongs::No => String::new(),
+            };
+            say(
+                "SYN",
+                (us, them),
+                repeats,
+                view.belongs == Belongs::Surely && elsewhere == 0,
+                format!(
+                    "{us}'s SYN was lost on its way to {them}: it was repeated {n}, {arrived}; {them} \
+                     repeated no SYN-ACK{perhaps}"
+                ),
+            );
         }
     }
 
@@ -255,61 +276,70 @@ impl Court<'_> {
         };
         let began = side.fin_sent.unwrap_or(repeat);
         let n = times(side.fin_repeats);
-        let arrived = view
-            .theirs
-            .and_then(|s| s.fin_arrived)
-            .map(|at| at + view.shift);
         let (which, ack) = if side.closed_first {
             ("first FIN", "ACK of the first FIN")
         } else {
             ("second FIN", "last ACK")
         };
-        let blur = self.clocks.blur();
-        match arrived {
-            // Before it was repeated: the first copy came through.
-            Some(at) if at < repeat => {
-                let sure = self.clocks.known() && repeat - at > blur;
+        let arrived = view.theirs.and_then(|s| s.fin_arrived);
+        let late = arrived.and_then(|at| self.clocks.late(view.second, began, at));
+        let doubt = match arrived {
+            Some(_) if late.is_none() => {
+                Some("the hosts' clocks cannot be compared, so which is not known".to_owned())
+            }
+            None if view.theirs.is_some_and(|s| s.orphaned) => Some(format!(
+                "{them}'s process had closed already, and its kernel does not tell which"
+            )),
+            _ => None,
+        };
+        if let Some(why) = doubt {
+            let either = if side.closed_first {
+                "first FIN or its ACK"
+            } else {
+                "second FIN or last ACK"
+            };
+            verdicts.push(self.verdict(
+                view,
+                either,
+                (us, them),
+                side.fin_repeats,
+                began,
+                false,
+                format!(
+                    "{us}'s {which} was repeated {n}, so it or its acknowledgement was lost: {why}"
+                ),
+            ));
+            return;
+        }
+        match late {
+            // Long before it was repeated: the first copy came through.
+            Some(late) if 2 * late.by < repeat - began => {
                 verdicts.push(self.verdict(
                     view,
                     ack,
                     (them, us),
                     side.fin_repeats,
                     began,
-                    sure,
+                    late.sure,
                     format!(
                         "{us}'s {which} reached {them}, but its acknowledgement was lost on its way \
                          back: {us} repeated the FIN {n}"
                     ),
                 ));
             }
-            Some(at) => {
-                let sure = self.clocks.known() && at - repeat > -blur;
-                let late = (at - began).clamp(0, i64::MAX.into()) as u64;
+            Some(late) => {
+                let by = late.by.clamp(0, i64::MAX.into()) as u64;
                 verdicts.push(self.verdict(
                     view,
                     which,
                     (us, them),
                     side.fin_repeats,
                     began,
-                    sure,
+                    late.sure && side.fin_sent.is_some(),
                     format!(
                         "{us}'s {which} was lost on its way to {them}: it was repeated {n} and arrived \
                          {} after it was first sent",
-                        crate::report::units::span(std::time::Duration::from_nanos(late))
-                    ),
-                ));
-            }
-            None if view.theirs.is_some_and(|s| s.orphaned) => {
-                verdicts.push(self.verdict(
-                    view,
-                    "second FIN or last ACK",
-                    (us, them),
-                    side.fin_repeats,
-                    began,
-                    false,
-                    format!(
-                        "{us}'s {which} was repeated {n}, so it or its acknowledgement was lost: \
-                         {them}'s process had closed already, and its kernel does not tell which"
+                        crate::report::units::span(std::time::Duration::from_nanos(by))
                     ),
                 ));
             }
@@ -333,16 +363,26 @@ impl Court<'_> {
         }
     }
 
-    /// What the other host's kernel refused between two of our instants.
-    fn overflowed(&self, view: &View<'_>, from: i128, to: i128) -> u64 {
-        // Its counters are read once a second.
+    /// What the other host's kernel refused for want of room in an accept queue, and what it answered
+    /// with cookies, between two of our instants. Its counters are those of all of its listeners: an
+    /// overflow is ours (the first number) only where our listener was seen full, or nobody looked at
+    /// any; else it may be another's (the second).
+    fn counted(&self, view: &View<'_>, from: i128, to: i128) -> (u64, u64, u64) {
+        // Its counters are read, and its listeners looked at, once a second.
         const READ: i128 = 1_500_000_000;
-        self.other_overflows
-            .iter()
-            .map(|(at, more)| (at + view.shift, *more))
-            .filter(|(at, _)| *at >= from && *at <= to + READ)
-            .map(|(_, more)| more)
-            .sum()
+        let within = |at: i128| (from..=to + READ).contains(&(at + view.shift));
+        let (mut refused, mut cookies) = (0, 0);
+        for counted in self.other.counted.iter().filter(|c| within(c.at)) {
+            refused += counted.overflows;
+            cookies += counted.cookies;
+        }
+        let looks = names_of(view.ours.peer)
+            .into_iter()
+            .find_map(|listener| self.other.full.get(&listener));
+        match looks {
+            Some(full) if !full.iter().any(|at| within(*at)) => (0, refused, cookies),
+            _ => (refused, 0, cookies),
+        }
     }
 
     #[expect(

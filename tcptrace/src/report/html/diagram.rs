@@ -24,7 +24,7 @@ const NODES: [(TcpState, f64, f64); 12] = [
     (LastAck, 750.0, 450.0),
     (TimeWait, 250.0, 545.0),
     // The end, drawn apart from the beginning.
-    (NewSynRecv, 750.0, 545.0),
+    (NewSynRecv, 500.0, 545.0),
 ];
 
 /// The moves that are drawn. `NewSynRecv` stands for the end: the kernel never reports it.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Page, escape};
-use crate::report::finding::Finding;
+use crate::report::finding::{Finding, Point};
 use crate::report::gather::HostReport;
 use crate::report::units::{clock, count, instant};
 
@@ -133,8 +133,16 @@ fn history(report: &HostReport, finding: &Finding, page: &mut Page) {
         .raw("</td><td colspan=\"3\">the oldest went wrong, or before that</td></tr>\n");
     // The first, and the last ones: what lies between is more of the same.
     const SHOWN: usize = 8;
-    let skipped = finding.history.len().saturating_sub(SHOWN);
-    for (at, point) in finding.history.iter().enumerate() {
+    // What changed several times within a second stands there once, as it was in the end.
+    let second = |point: &Point| clock(report.wall(point.mono_ns));
+    let mut points: Vec<&Point> = finding.history.iter().collect();
+    points.reverse();
+    points.dedup_by(|earlier, later| {
+        second(earlier) == second(later) && earlier.status == later.status
+    });
+    points.reverse();
+    let skipped = points.len().saturating_sub(SHOWN);
+    for (at, point) in points.iter().enumerate() {
         if at > 0 && at <= skipped {
             if at == 1 {
                 page.raw("<tr><td colspan=\"4\">…</td></tr>\n");
@@ -142,7 +150,7 @@ fn history(report: &HostReport, finding: &Finding, page: &mut Page) {
             continue;
         }
         page.raw("<tr>")
-            .element("td", &clock(report.wall(point.mono_ns)))
+            .element("td", &second(point))
             .element("td", &point.status)
             .element("td", &point.severity)
             .element("td class=\"n\"", &count(point.count))

@@ -256,7 +256,7 @@ pub(super) fn host(report: &HostReport, page: &mut Page) {
         for (name, value) in settings {
             page.raw("<tr>")
                 .element("th scope=\"row\"", name)
-                .element("td class=\"n\"", &value.to_string())
+                .element("td class=\"n\"", value)
                 .raw("</tr>\n");
         }
         page.raw("</tbody></table>\n");

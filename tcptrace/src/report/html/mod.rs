@@ -93,11 +93,11 @@ fn frame(report: &Report, page: &mut Page) {
         .raw(STYLE)
         .raw("</style>\n</head>\n<body>\n<a class=\"skip\" href=\"#findings\">Skip to the findings</a>\n<main>\n");
     head(report, page);
-    for (number, host) in report.hosts.iter().enumerate() {
-        one(host, number, report.hosts.len() > 1, page);
-    }
     if let Some(meeting) = &report.ends {
         ends::write(meeting, page);
+    }
+    for (number, host) in report.hosts.iter().enumerate() {
+        one(host, number, report.hosts.len() > 1, page);
     }
     page.raw("<footer><p>Made by tcptrace ")
         .text(&report.tool_version)

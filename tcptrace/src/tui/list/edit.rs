@@ -2,9 +2,14 @@
 //! it does not, and dropped whole by Esc.
 
 use crossterm::event::KeyEvent;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::text::Line;
 
+use super::super::fit;
 use super::super::prompt::{Prompt, Typed};
 use super::super::screen::{Key, Step};
+use super::super::theme::Theme;
 use super::super::words::Query;
 use super::{List, Subject};
 
@@ -71,6 +76,25 @@ impl<S: Subject> List<S> {
                 self.forget_rows();
             }
             Err(bad) => editing.complaint = Some(bad.to_string()),
+        }
+    }
+
+    /// Why the words cannot be understood, whole, below the line in which they are typed; the area
+    /// that is left begins one line above what is left for the list.
+    pub(super) fn draw_complaint(&self, buffer: &mut Buffer, area: Rect, theme: Theme) -> Rect {
+        let complaint = self.editing.as_ref().and_then(|it| it.complaint.as_ref());
+        let lines = complaint.map_or_else(Vec::new, |complaint| {
+            fit::wrap(complaint, usize::from(area.width).saturating_sub(2))
+        });
+        for (line, y) in lines.iter().zip(area.y + 1..area.bottom()) {
+            let line = Line::styled(format!(" {line} "), theme.loud());
+            buffer.set_line(area.x, y, &line, area.width);
+        }
+        let taken = u16::try_from(lines.len()).unwrap_or(0).min(area.height);
+        Rect {
+            y: area.y + taken,
+            height: area.height - taken,
+            ..area
         }
     }
 }
