@@ -17,6 +17,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::confined::as_nobody;
 use crate::recording::{Finding, Recording};
 use crate::{program, wait_for};
 
@@ -62,6 +63,20 @@ impl Agent {
         if let Some(tier) = std::env::var_os("TCPTRACE_TIER") {
             command.arg("--tier").arg(tier);
         }
+        Self::start(command, directory)
+    }
+
+    /// The same, confined, from a copy in a folder that is everybody's.
+    pub fn record_confined(options: &str, confine: impl FnOnce(&mut Command)) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let mut command = Command::new(public_copy(&directory, 0o777)?);
+        command
+            .arg("record")
+            .arg("-o")
+            .arg(directory.path().join("recording.ndjson"))
+            .args(options.split_whitespace())
+            .current_dir("/");
+        confine(&mut command);
         Self::start(command, directory)
     }
 
@@ -274,19 +289,34 @@ pub fn replay(path: &Path, format: &str) -> Result<Output> {
 
 /// Runs the agent with the words of `arguments` as an unprivileged user, to its end.
 pub fn run_as_nobody(arguments: &str) -> Result<Output> {
-    const NOBODY: u32 = 65534;
-    // The build directory may be closed to others.
+    run_confined(arguments, |command| as_nobody(command, &[]))
+}
+
+/// Runs the agent with the words of `arguments`, confined, to its end.
+pub fn run_confined(arguments: &str, confine: impl FnOnce(&mut Command)) -> Result<Output> {
     let directory = tempfile::tempdir()?;
-    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
-    let program = directory.path().join("tcptrace");
-    fs::copy(agent_program()?, &program)?;
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
-    Command::new(program)
+    let mut command = Command::new(public_copy(&directory, 0o755)?);
+    command
         .args(arguments.split_whitespace())
         .current_dir("/")
-        .uid(NOBODY)
-        .gid(NOBODY)
-        .stdin(Stdio::null())
+        .stdin(Stdio::null());
+    confine(&mut command);
+    command
         .output()
-        .context("cannot run tcptrace as nobody")
+        .with_context(|| format!("cannot run tcptrace {arguments} confined"))
+}
+
+/// A copy of the agent that everybody may run: the build directory may be closed to others.
+fn public_copy(directory: &TempDir, mode: u32) -> Result<PathBuf> {
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode))?;
+    let program = directory.path().join("tcptrace");
+    // By another process: a neighbour that forks while we write would keep the file busy.
+    let copied = Command::new("cp")
+        .arg(agent_program()?)
+        .arg(&program)
+        .status()
+        .context("cannot run cp")?;
+    ensure!(copied.success(), "cp failed: {copied}");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    Ok(program)
 }

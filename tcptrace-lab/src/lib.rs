@@ -11,6 +11,7 @@
 pub mod agent;
 pub mod captures;
 pub mod client;
+pub mod confined;
 pub mod demo;
 pub mod incident;
 pub mod netns;

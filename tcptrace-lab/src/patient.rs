@@ -11,6 +11,7 @@ use std::{fs, thread};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -39,6 +40,16 @@ impl Patient {
         let mut command = netns.command(path);
         command.args(arguments.split_whitespace());
         Self::spawn(command, arguments)
+    }
+
+    /// The same, as the first process of a pid namespace, as in a container.
+    pub fn start_contained(netns: &Netns, arguments: &str) -> Result<Self> {
+        // The namespace of this thread's children: threads cannot be made while it is another one.
+        let home = fs::File::open("/proc/thread-self/ns/pid")?;
+        unshare(CloneFlags::CLONE_NEWPID).context("cannot make a pid namespace; run as root")?;
+        let started = Self::start(netns, arguments);
+        setns(home, CloneFlags::CLONE_NEWPID)?;
+        started
     }
 
     fn spawn(mut command: Command, what: &str) -> Result<Self> {

@@ -67,12 +67,21 @@ impl Recording {
         })
     }
 
-    /// Whether every segment that meets a full queue is seen as it happens.
+    /// Whether every segment that meets a full queue is seen as it happens. It must be where the kernel
+    /// is known to allow every kind of probe (TCPTRACE_EXPECT_FUNCTIONS) and one is not forbidden.
     pub fn sees_queue_drops(&self) -> bool {
         let either = |names: [&str; 2]| names.iter().any(|name| self.attached(name));
-        either(["syn_fexit", "syn_kretprobe"])
+        let sees = either(["syn_fexit", "syn_kretprobe"])
             && either(["ack4_fentry", "ack4_kprobe"])
-            && either(["ack6_fentry", "ack6_kprobe"])
+            && either(["ack6_fentry", "ack6_kprobe"]);
+        let expected = std::env::var_os("TCPTRACE_EXPECT_FUNCTIONS").is_some();
+        let forbidden = std::env::var_os("TCPTRACE_TIER").is_some_and(|tier| tier == "tracepoint");
+        assert!(
+            sees || !expected || forbidden,
+            "{:#}",
+            self.lines[0]["probes"]
+        );
+        sees
     }
 
     /// Facts about sockets lost, all causes together, by the footer and by the `loss` lines: they must

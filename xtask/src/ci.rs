@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::{build_ebpf, cost, shell, test};
+use crate::{build_ebpf, cost, shell, test, vm};
 
 /// What to run.
 #[derive(clap::Args, Default)]
@@ -12,6 +12,10 @@ pub(crate) struct Options {
     /// Install the tools for building eBPF programs when they are missing
     #[arg(long)]
     install: bool,
+    /// Then run the tests on the kernels of docs/vm.md as well, which takes half an hour and more
+    /// where they are emulated
+    #[arg(long)]
+    kernels: bool,
 }
 
 /// Runs every step; the first that fails ends it.
@@ -44,7 +48,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         ];
         cargo(&lints)
     })?;
-    step("tests", || test::run(&test::Options::default()))?;
+    let mut tally = step("tests", || test::run(&test::Options::default()))?;
     step("instructions of the hot path", || {
         cost::run(&cost::Options {
             install: options.install,
@@ -61,7 +65,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         ]);
         shell::run(&mut doc)
     })?;
+    if options.kernels {
+        tally.add(&step("other kernels", vm::matrix)?);
+    }
     shell::say("everything passed");
+    println!("{} passed, {} failed", tally.passed, tally.failed);
     Ok(())
 }
 
@@ -69,10 +77,31 @@ fn cargo(arguments: &[&str]) -> Result<()> {
     shell::run(shell::cargo().args(arguments))
 }
 
-fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     shell::say(format_args!("== {name}"));
     let start = Instant::now();
-    work().with_context(|| format!("{name} failed"))?;
+    let done = work().with_context(|| format!("{name} failed"))?;
     shell::say(format_args!("== {name}: {} s", start.elapsed().as_secs()));
-    Ok(())
+    Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_workflow_builds_the_object_first_and_then_does_the_same() {
+        let workflow = include_str!("../../.github/workflows/ci.yml");
+        let steps: Vec<&str> = workflow
+            .lines()
+            .filter_map(|line| line.trim_start().strip_prefix("- run: "))
+            .filter(|step| !step.starts_with("rustup "))
+            .collect();
+        let expected = [
+            "cargo xtask build-ebpf --install",
+            ".ci/run",
+            "cargo xtask vm --matrix",
+        ];
+        assert_eq!(steps, expected);
+        let run = include_str!("../../.ci/run");
+        assert_eq!(run.lines().last(), Some("cargo xtask ci --install"));
+    }
 }

@@ -77,12 +77,12 @@ fn main() -> ExitCode {
         Command::Demo => demo::run(),
         Command::Captures => captures::run(),
         Command::Examples(options) => examples::run(&options),
-        Command::Test(options) => test::run(&options),
+        Command::Test(options) => test::run(&options).map(drop),
         Command::Bench(options) => bench::run(&options),
         Command::Cost(options) => cost::run(&options),
         Command::BuildEbpf(options) => build_ebpf::run(&options),
         Command::Ci(options) => ci::run(&options),
-        Command::Vm(args) => vm::run(&args),
+        Command::Vm(args) => vm::run(&args).map(drop),
     })
 }
 

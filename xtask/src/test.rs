@@ -56,7 +56,7 @@ pub(crate) struct Options {
 }
 
 /// Runs the tests; fails when one failed, and when none ran.
-pub(crate) fn run(options: &Options) -> Result<()> {
+pub(crate) fn run(options: &Options) -> Result<Tally> {
     let sudo = shell::root_prefix("test on the running kernel")?;
     lab_tools(options)?;
 
@@ -107,7 +107,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if tally.failed > 0 {
         bail!("tests failed; `cargo xtask test -- NAME` runs one again");
     }
-    Ok(())
+    Ok(tally)
 }
 
 /// Packages that are tested alike.
@@ -204,6 +204,13 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
+    /// Adds what others counted.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.ignored += other.ignored;
+    }
+
     /// Adds a line like `test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; …`.
     pub(crate) fn count(&mut self, line: &str) {
         let Some((_, summary)) = line.split_once("test result: ") else {

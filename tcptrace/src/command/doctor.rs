@@ -119,8 +119,17 @@ fn print(report: &Report, args: &DoctorArgs) -> Result<(), Failure> {
 
 /// What was lost, of everything that is lost here: a purpose that no attached program serves, or one
 /// served in a way that tells less.
-fn lesser(purpose: Purpose, tiers: &[kernel::Tier], programs: &[&str]) -> Option<&'static str> {
+fn lesser(
+    purpose: Purpose,
+    tiers: &[kernel::Tier],
+    programs: &[&str],
+    reset_reasons: bool,
+) -> Option<&'static str> {
     match purpose {
+        Purpose::Resets if !reset_reasons => Some(
+            "this kernel gives no reasons (from 6.10 on it does) and does not tell of resets without a \
+             socket, such as those of a closed port",
+        ),
         Purpose::Accepts if tiers.contains(&kernel::Tier::Syscall) => Some(
             "accepts by io_uring and by the kernel are not seen, and every system call of the host \
              costs a little",

@@ -15,7 +15,7 @@ use crate::failure::{Failure, FailureKind};
 use crate::gate::{Events, Gate};
 use crate::kernel::{
     self, HostFacts, Kernel, KernelError, KernelFilter, KernelOptions, ProbeOptions, ProbeState,
-    ProbeStatus,
+    ProbeStatus, Purpose,
 };
 use crate::pump::{Ended, Opener, Pump};
 use crate::recording::{self, Completeness, Header, Probe, Recorder, Rotation, Target};
@@ -207,7 +207,7 @@ pub(super) fn header_facts(host: &HostFacts, recording: Option<String>) -> Heade
         .probes
         .iter()
         .filter(attached)
-        .find(|probe| probe.name.starts_with("accept"))
+        .find(|probe| probe.purpose == Purpose::Accepts)
         .map_or("accept untraced".to_owned(), |probe| {
             format!("accept by {}", probe.tier.name())
         });

@@ -49,6 +49,9 @@ pub(crate) struct Btf {
     data: Vec<u8>,
     /// Where each type begins; type 0 is void.
     types: Vec<u32>,
+    /// The types that are looked for by name, by the hash of theirs: a kernel has over 100,000 types,
+    /// and some hundred names are asked for at the start.
+    index: Vec<(u32, u32)>,
     strings: usize,
 }
 
@@ -117,11 +120,27 @@ impl Btf {
                     _ => 0,
                 };
         }
-        Ok(Self {
+        let mut this = Self {
             data,
             types,
+            index: Vec::new(),
             strings,
-        })
+        };
+        this.index = this.by_name();
+        Ok(this)
+    }
+
+    fn by_name(&self) -> Vec<(u32, u32)> {
+        let mut index: Vec<_> = (1..self.types.len())
+            .filter_map(|id| {
+                let id = u32::try_from(id).ok()?;
+                let it = self.get(id)?;
+                let asked = matches!(it.kind, STRUCT | ENUM | TYPEDEF | FUNC) && it.name != 0;
+                asked.then_some((hash(self.string(it.name)?), id))
+            })
+            .collect();
+        index.sort_unstable();
+        index
     }
 
     /// Where `path` (names joined by dots) lies in the structure `name`; anonymous structures and
@@ -210,10 +229,15 @@ impl Btf {
     }
 
     fn named<'a>(&'a self, kind: u32, name: &'a str) -> impl Iterator<Item = Type> + 'a {
-        (1..self.types.len()).filter_map(move |id| {
-            let it = self.get(u32::try_from(id).ok()?)?;
-            (it.kind == kind && self.string(it.name)? == name.as_bytes()).then_some(it)
-        })
+        let wanted = hash(name.as_bytes());
+        let first = self.index.partition_point(|(hash, _)| *hash < wanted);
+        self.index[first..]
+            .iter()
+            .take_while(move |(hash, _)| *hash == wanted)
+            .filter_map(move |(_, id)| {
+                let it = self.get(*id)?;
+                (it.kind == kind && self.string(it.name)? == name.as_bytes()).then_some(it)
+            })
     }
 
     fn get(&self, id: u32) -> Option<Type> {
@@ -260,6 +284,7 @@ impl Btf {
         Self {
             data,
             types: self.types.clone(),
+            index: self.index.clone(),
             strings: self.strings,
         }
     }
@@ -267,6 +292,13 @@ impl Btf {
     fn word(&self, at: usize) -> Option<u32> {
         read_u32(&self.data, at)
     }
+}
+
+/// FNV-1a.
+fn hash(name: &[u8]) -> u32 {
+    name.iter().fold(0x811c_9dc5, |hash, byte| {
+        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    })
 }
 
 fn read_u32(data: &[u8], at: usize) -> Option<u32> {

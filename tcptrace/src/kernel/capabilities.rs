@@ -15,6 +15,10 @@ pub(crate) enum Capability {
     SysPtrace = 19,
     /// CAP_SYS_ADMIN.
     SysAdmin = 21,
+    /// CAP_SYS_NICE.
+    SysNice = 23,
+    /// CAP_SYS_RESOURCE.
+    SysResource = 24,
     /// CAP_SYSLOG.
     Syslog = 34,
     /// CAP_PERFMON.
@@ -25,12 +29,14 @@ pub(crate) enum Capability {
 
 impl Capability {
     /// All that are used, the most important first.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Bpf,
         Self::Perfmon,
         Self::SysAdmin,
         Self::SysPtrace,
         Self::DacReadSearch,
+        Self::SysResource,
+        Self::SysNice,
         Self::NetAdmin,
         Self::Syslog,
     ];
@@ -43,6 +49,8 @@ impl Capability {
             Self::SysAdmin => "CAP_SYS_ADMIN",
             Self::SysPtrace => "CAP_SYS_PTRACE",
             Self::DacReadSearch => "CAP_DAC_READ_SEARCH",
+            Self::SysResource => "CAP_SYS_RESOURCE",
+            Self::SysNice => "CAP_SYS_NICE",
             Self::NetAdmin => "CAP_NET_ADMIN",
             Self::Syslog => "CAP_SYSLOG",
         }
@@ -68,6 +76,14 @@ impl Capability {
                 "reads tracefs, which belongs to root; without it, and without being root, accept \
                  cannot be seen by system calls, nor functions by kprobe on older kernels"
             }
+            Self::SysResource => {
+                "raises RLIMIT_MEMLOCK, against which maps count up to Linux 5.10; without it \
+                 nothing can be traced there, unless the limit has been raised before"
+            }
+            Self::SysNice => {
+                "runs tcptrace before other processes; without it events may be lost where \
+                 processors are contended"
+            }
             Self::NetAdmin => "not used; older instructions name it",
             Self::Syslog => {
                 "not used: wake functions are learnt from sockets of tcptrace's own, not from the \
@@ -78,7 +94,7 @@ impl Capability {
 
     /// Whether its loss shows nowhere else: no probe is missing, only what is read beside them.
     pub(crate) fn is_lost_silently(self) -> bool {
-        matches!(self, Self::SysAdmin | Self::SysPtrace)
+        matches!(self, Self::SysAdmin | Self::SysPtrace | Self::SysNice)
     }
 }
 

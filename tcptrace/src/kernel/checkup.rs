@@ -81,7 +81,8 @@ fn hidepid(mounts: &str) -> Option<String> {
     (!matches!(value, "0" | "off")).then(|| value.to_owned())
 }
 
-fn memlock() -> Option<u64> {
+/// RLIMIT_MEMLOCK in bytes, where there is a limit.
+pub(super) fn memlock() -> Option<u64> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,

@@ -146,6 +146,18 @@ fn locked_down() -> bool {
         .is_ok_and(|modes| modes.contains("[confidentiality]"))
 }
 
+/// What would be found on this kernel if structures of it lacked these members.
+#[cfg(test)]
+pub(super) fn resolve_without(members: &[(&str, &str)]) -> Result<Resolved, KernelError> {
+    let bytes = std::fs::read(btf::PATH).expect("this kernel has BTF");
+    let whole = Btf::parse(bytes).expect("it is well-formed");
+    from(
+        &members
+            .iter()
+            .fold(whole, |btf, (of, member)| btf.without(of, member)),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,35 +183,101 @@ mod tests {
         assert_eq!(no_socket.map(|(number, _)| *number), expected);
     }
 
-    /// Each feature, by a member that only it needs.
+    /// Whatever is optional can be missing, and costs its own feature, by name.
     #[test]
     fn a_missing_member_costs_its_feature_alone() {
-        let bytes = std::fs::read(btf::PATH).expect("this kernel has BTF");
-        let whole = Btf::parse(bytes).expect("it is well-formed");
-        for (of, member, feature) in [
-            ("sock_common", "skc_v6_daddr", "IPv6"),
-            ("sock", "sk_wq", "peek"),
-            ("epitem", "event", "epoll registrations"),
-            ("request_sock", "num_retrans", "SYN-ACK retransmits"),
-            ("fdtable", "max_fds", "accept by system call"),
-            ("socket", "file", "file references"),
-            ("sock", "sk_drops", "listener drops"),
-            ("inet_timewait_sock", "tw_substate", "TIME_WAIT substates"),
-            (
-                "netns_ipv4",
-                "sysctl_tcp_syncookies",
-                "queue drops with both queues full",
-            ),
-        ] {
-            let resolved = from(&whole.without(of, member)).expect("it is optional");
+        for field in FIELDS.iter().filter(|it| it.meaning != Meaning::Fact) {
+            let Need::Optional(feature) = field.need else {
+                continue;
+            };
+            // A kernel has one of the first two; through the third leads the way to another member.
+            if matches!(field.name, "file_count" | "file_ref" | "wait_head") {
+                continue;
+            }
+            // The structure in which the last member lies.
+            let (of, member) = match field.path.split_once('.') {
+                Some(("__sk_common", member)) => ("sock_common", member),
+                Some(("icsk_accept_queue", member)) => ("request_sock_queue", member),
+                Some(("ipv4", member)) => ("netns_ipv4", member),
+                Some((member, _)) => (field.of, member),
+                None => (field.of, field.path),
+            };
+            let resolved = resolve_without(&[(of, member)]).expect("it is optional");
             let mut features: Vec<_> = resolved.missing.iter().map(|it| it.0).collect();
             features.dedup();
             assert_eq!(features, [feature], "without {of}.{member}");
             let named = resolved.lacks(feature).expect("it is missing");
             assert!(named.contains(member), "{named}");
         }
-        let error = from(&whole.without("sock", "sk_err")).expect_err("it is mandatory");
+        let error = resolve_without(&[("sock", "sk_err")]).expect_err("it is mandatory");
         assert!(error.to_string().contains("struct sock.sk_err"), "{error}");
+    }
+
+    /// `struct pt_regs` as arm64 has it: `regs[31]` in an anonymous structure of an anonymous union.
+    fn registers_of_arm64() -> Btf {
+        const STRINGS: &[u8] = b"\0u64\0regs\0sp\0pt_regs\0";
+        let name = |text: &str| {
+            let text = format!("\0{text}\0");
+            let at = STRINGS
+                .windows(text.len())
+                .position(|it| it == text.as_bytes());
+            u32::try_from(at.expect("it is there") + 1).expect("small")
+        };
+        let head = |name: u32, kind: u32, vlen: u32, size: u32| [name, kind << 24 | vlen, size];
+        let types: Vec<u32> = [
+            &head(name("u64"), 1, 0, 8)[..], // 1: INT
+            &[64],
+            &head(0, 3, 0, 0), // 2: ARRAY
+            &[1, 1, 31],
+            &head(0, 4, 2, 256), // 3: STRUCT
+            &[name("regs"), 2, 0, name("sp"), 1, 248 * 8],
+            &head(0, 5, 1, 256), // 4: UNION
+            &[0, 3, 0],
+            &head(name("pt_regs"), 4, 1, 256), // 5: STRUCT
+            &[0, 4, 0],
+        ]
+        .concat();
+        let types: Vec<u8> = types.iter().flat_map(|it| it.to_le_bytes()).collect();
+        let size = |bytes: &[u8]| u32::try_from(bytes.len()).expect("small");
+        let header = [
+            0x0001_eb9f,
+            24,
+            0,
+            size(&types),
+            size(&types),
+            size(STRINGS),
+        ];
+        let header = header.iter().flat_map(|it: &u32| it.to_le_bytes());
+        Btf::parse(
+            header
+                .chain(types.clone())
+                .chain(STRINGS.iter().copied())
+                .collect(),
+        )
+        .expect("it is well-formed")
+    }
+
+    #[test]
+    fn arguments_are_found_in_the_registers_of_each_architecture() {
+        let names = [
+            "pt_regs_arg0",
+            "pt_regs_arg1",
+            "pt_regs_arg2",
+            "pt_regs_arg3",
+            "pt_regs_arg4",
+        ];
+        let arm64 = registers_of_arm64();
+        let found = names.map(|name| fact(&arm64, name));
+        assert_eq!(found, [0, 8, 16, 24, 32].map(Some));
+        assert_eq!(fact(&arm64, "pt_regs_ret"), Some(0));
+        let here = resolve().expect("this kernel can be traced");
+        let found = names.map(|name| here.entry(name));
+        let expected = match std::env::consts::ARCH {
+            // di, si, dx, cx, r8 of struct pt_regs, as they lie since Linux 2.6.
+            "x86_64" => [112, 104, 96, 88, 72].map(Some),
+            _ => [0, 8, 16, 24, 32].map(Some),
+        };
+        assert_eq!(found, expected);
     }
 
     #[test]

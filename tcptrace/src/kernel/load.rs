@@ -15,6 +15,7 @@ use tcptrace_core::filter::Family;
 use tcptrace_core::units::Port;
 
 use super::capabilities::{self, Capabilities, Capability};
+use super::checkup;
 use super::error::KernelError;
 use super::hooks::{Hook, Tier};
 use super::layout::Resolved;
@@ -53,7 +54,29 @@ pub(super) fn object(options: &ProbeOptions, layout: &Resolved) -> Result<Ebpf, 
         .override_global(names::WAKE_LEVEL, &wake, true)
         .override_global(names::STACKS_WANTED, &stacks, true)
         .load(OBJECT)
-        .map_err(|error| refused("create the maps of the probes", &error))
+        .map_err(|error| match refused(MAPS, &error) {
+            KernelError::NotPrivileged { what, detail } => KernelError::NotPrivileged {
+                what,
+                detail: detail + &limited().unwrap_or_default(),
+            },
+            other => other,
+        })
+}
+
+const MAPS: &str = "create the maps of the probes";
+
+/// What else may have kept maps from being made, for who may load programs.
+fn limited() -> Option<String> {
+    let held = Capabilities::of_this_thread();
+    let needed = [Capability::Bpf, Capability::Perfmon];
+    if !needed.into_iter().all(|it| held.has(it)) || held.has(Capability::SysResource) {
+        return None;
+    }
+    let bytes = checkup::memlock()?;
+    Some(format!(
+        "; up to Linux 5.10 maps count against RLIMIT_MEMLOCK, {bytes} bytes here, which only \
+         CAP_SYS_RESOURCE may raise"
+    ))
 }
 
 /// The kernel's BTF, as aya wants it for attaching.

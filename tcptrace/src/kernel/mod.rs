@@ -51,6 +51,7 @@ use tcptrace_core::input::{Input, ProcessFact, Stack};
 use tcptrace_core::request::Request;
 use tcptrace_core::units::{MonoNs, NetnsId, Pid, WallNs};
 
+pub(crate) use self::capabilities::Capability;
 pub(crate) use self::checkup::{Checkup, exercise};
 pub(crate) use self::error::KernelError;
 pub(crate) use self::hooks::{Purpose, Tier, TierChoice};
@@ -303,6 +304,11 @@ impl Kernel {
     /// How often each attached program has run, and how long that took, where the kernel counts.
     pub(crate) fn runs(&self) -> Vec<ProbeRuns> {
         self.probes.runs()
+    }
+
+    /// Whether the kernel says why it resets, and tells of resets without a socket (Linux 6.10 on).
+    pub(crate) fn gives_reset_reasons(&self) -> bool {
+        self.probes.gives_reset_reasons()
     }
 
     /// What the kernel's type information lacks: feature, and the first missing member.

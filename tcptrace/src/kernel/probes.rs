@@ -17,7 +17,7 @@ use super::layout::{self, Resolved};
 use super::load;
 use super::on_demand::OnDemand;
 use super::ring::Ring;
-use super::{iterators, learn};
+use super::{iterators, learn, process};
 
 mod functions;
 mod options;
@@ -256,9 +256,11 @@ impl Probes {
             }
             sink(row);
         })?;
+        // The kernel iterates over the processes of our pid namespace: in a container's, who holds a
+        // socket there is no proof that nobody else does.
         let mut end = SnapshotEnd {
             rows,
-            complete: true,
+            complete: process::in_initial_pid_namespace(),
         };
         let mut listeners: Vec<_> = listeners.into_iter().collect();
         listeners.sort_unstable();
@@ -356,6 +358,11 @@ impl Probes {
     pub(crate) fn reset_reason(&self, reason: u32) -> Option<&str> {
         let (_, name) = self.reset_reasons.iter().find(|it| it.0 == reason)?;
         Some(name)
+    }
+
+    /// Whether the kernel says why it resets.
+    pub(crate) fn gives_reset_reasons(&self) -> bool {
+        !self.reset_reasons.is_empty()
     }
 
     /// The kernel's tick rate.

@@ -419,12 +419,16 @@ fn every_life_is_whole_while_snapshots_go_on() {
     }
     client.join().unwrap();
     acceptor.join().unwrap();
+    let here = netns::own().unwrap();
     let mut ends = 0;
     // A FIN may have been dropped and repeated on a busy host.
     for _ in 0..1000 {
         thread::sleep(Duration::from_millis(10));
         while watch.kernel.drain(&mut watch.told) > 0 {}
-        let ours = |input: &&Input| matches!(input, Input::Destroy(it) if it.key.local.port == port || it.key.peer.port == port);
+        let ours = |input: &&Input| {
+            matches!(input, Input::Destroy(it) if it.key.netns == here
+                && (it.key.local.port == port || it.key.peer.port == port))
+        };
         ends = watch.told.iter().filter(ours).count();
         if ends > 2 * CONNECTIONS {
             break;
@@ -448,7 +452,8 @@ fn every_life_is_whole_while_snapshots_go_on() {
             "{input:?}"
         );
         let Some(key) = input.key() else { continue };
-        if key.local.port != port && key.peer.port != port {
+        // Another namespace's sockets may have the same port, and live on.
+        if key.netns != here || key.local.port != port && key.peer.port != port {
             continue;
         }
         let life = states.entry(key.sock).or_insert((0, None));
@@ -520,4 +525,61 @@ fn clients_that_live_for_one_connection_are_named() {
         }
     }
     assert_eq!(connected, clients);
+}
+
+/// Each is unloaded behind the agent's back: it counts as attached, and never speaks.
+#[test]
+fn a_probe_that_is_attached_and_never_fires_is_named() {
+    let mut watch = Watch::new();
+    let purposes = [Purpose::Accepts, Purpose::Listeners, Purpose::QueueDrops];
+    let served: Vec<_> = purposes
+        .into_iter()
+        .filter(|it| watch.kernel.probes.serves(*it))
+        .collect();
+    assert!(served.contains(&Purpose::Accepts));
+    for purpose in &served {
+        watch.kernel.probes.mute(*purpose);
+    }
+    while watch.kernel.drain(&mut watch.told) > 0 {}
+    // What was heard before does not count: the neighbours' connections are traced as well.
+    watch.kernel.silence = Silence::default();
+    watch.kernel.poll(&mut watch.told);
+
+    let (server, address) = listener();
+    let (full, refusing) = listener();
+    // SAFETY: a listening socket of ours; a second listen changes its backlog.
+    assert_eq!(unsafe { libc::listen(full.as_raw_fd(), 0) }, 0);
+    let _only = TcpStream::connect(refusing).unwrap();
+    let mut named = Vec::new();
+    for _ in 0..100 {
+        for _ in 0..10 {
+            drop(TcpStream::connect(address).unwrap());
+            server.accept().unwrap();
+            // Its SYN is dropped, which the kernel counts.
+            let _ = TcpStream::connect_timeout(&refusing, Duration::from_millis(2));
+        }
+        while watch.kernel.drain(&mut watch.told) > 0 {}
+        watch.told.clear();
+        watch.kernel.poll(&mut watch.told);
+        named.extend(watch.kernel.silent());
+        if served
+            .iter()
+            .all(|it| named.iter().any(|silent| silent.purpose == *it))
+        {
+            break;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    let purposes: Vec<_> = named.iter().map(|it| it.purpose).collect();
+    assert_eq!(purposes.len(), served.len(), "each once: {named:?}");
+    for purpose in served {
+        assert!(purposes.contains(&purpose), "{purpose:?}: {named:?}");
+    }
+    for silent in named {
+        let said = silent.to_string();
+        assert!(
+            said.contains(silent.purpose.name()) && said.contains("silent"),
+            "{said}"
+        );
+    }
 }

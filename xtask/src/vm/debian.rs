@@ -165,6 +165,7 @@ impl Apt {
                 .arg(format!("{option}={}", value.display()));
         }
         for option in [
+            "Acquire::Retries=3",
             // A suite that is archived is not signed anew.
             "Acquire::Check-Valid-Until=false",
             "Acquire::Languages=none",

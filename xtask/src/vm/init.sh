@@ -33,6 +33,7 @@ done </modules/list
 
 cd /root
 ulimit -n 65536
+echo '@MARK@' up
 # By its path: busybox would run its own shell, whose `ip` is its own too.
 /bin/sh /command
 status=$?

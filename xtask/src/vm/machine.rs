@@ -12,11 +12,11 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 
 use super::guest;
-use super::verdict::{Judge, Mark, Unreliable, Verdict};
+use super::verdict::{Heard, Judge, Mark, Unreliable, Verdict};
 use crate::shell;
 
 /// How much of the console a failure shows.
@@ -24,6 +24,9 @@ const TAIL: usize = 40;
 
 /// How long a guest that starts and leaves at once may take where KVM works; 1 s is usual.
 const KVM_PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long a guest may take until it is up: an emulated one takes 2 to 6 seconds where it is alone.
+const BOOTING: Duration = Duration::from_secs(180);
 
 /// How long qemu may take to leave after the verdict.
 const LEAVING: Duration = Duration::from_secs(20);
@@ -124,7 +127,7 @@ impl Machine {
         mark: &Mark,
         limit: Duration,
         hear: &mut dyn FnMut(&str),
-    ) -> Result<Verdict> {
+    ) -> Result<Verdict, Lost> {
         let mut qemu = self.command();
         let mut guest = Guest(
             qemu.stdout(Stdio::piped())
@@ -135,17 +138,16 @@ impl Machine {
         let lines = lines(output);
 
         let mut judge = Judge::new(mark.clone());
-        let mut deadline = Instant::now() + limit;
+        let end = Instant::now() + limit;
+        let mut deadline = end.min(Instant::now() + BOOTING);
         let mut in_time = true;
         loop {
             match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) => {
-                    if judge.hear(&line) {
-                        deadline = deadline.min(Instant::now() + LEAVING);
-                    } else {
-                        hear(&line);
-                    }
-                }
+                Ok(line) => match judge.hear(&line) {
+                    Heard::Output => hear(&line),
+                    Heard::Up => deadline = end,
+                    Heard::Verdict => deadline = deadline.min(Instant::now() + LEAVING),
+                },
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {
                     in_time = false;
@@ -162,23 +164,44 @@ impl Machine {
 
         let console = fs::read(&self.console).unwrap_or_default();
         let console = String::from_utf8_lossy(&console);
-        match (judge.verdict(), status) {
-            _ if console.contains("Kernel panic") => {
-                bail!("the guest's kernel panicked{}", tail(&console))
-            }
+        let why = match (judge.verdict(), status) {
+            _ if console.contains("Kernel panic") => "the guest's kernel panicked".to_owned(),
             (Ok(verdict), _) => {
                 complaints(&console);
-                Ok(verdict)
+                return Ok(verdict);
             }
-            (Err(Unreliable::None), None) => bail!(
-                "the guest did not end within {} s and was stopped{}",
-                limit.as_secs(),
-                tail(&console)
+            (Err(Unreliable::None), None) if !judge.is_up() => {
+                "the guest did not come up and was stopped".to_owned()
+            }
+            (Err(Unreliable::None), None) => format!(
+                "the guest did not end within {} s and was stopped",
+                limit.as_secs()
             ),
-            (Err(unreliable), Some(status)) => {
-                bail!("{unreliable} (qemu: {status}){}", tail(&console))
-            }
-            (Err(unreliable), None) => bail!("{unreliable}{}", tail(&console)),
+            (Err(unreliable), Some(status)) => format!("{unreliable} (qemu: {status})"),
+            (Err(unreliable), None) => unreliable.to_string(),
+        };
+        Err(Lost {
+            why: anyhow::anyhow!("{why}{}", tail(&console)),
+            // A guest that restarts, panics included, ends qemu with success.
+            of_the_machine: !judge.is_up() || status.is_some_and(|status| !status.success()),
+        })
+    }
+}
+
+/// A run without a verdict.
+#[derive(Debug)]
+pub(crate) struct Lost {
+    pub(crate) why: anyhow::Error,
+    /// The emulator died, or the guest did before it came as far as the command: what was to run
+    /// there has no part in it.
+    pub(crate) of_the_machine: bool,
+}
+
+impl From<anyhow::Error> for Lost {
+    fn from(why: anyhow::Error) -> Self {
+        Self {
+            why,
+            of_the_machine: false,
         }
     }
 }

@@ -66,14 +66,30 @@ impl Program {
     }
 }
 
+/// What is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// What tests of a kernel need: the rest is time to build, and memory of the guest.
+    Kernel,
+    /// Every program and every test, for a filter to choose from.
+    Everything,
+}
+
 /// Builds the agent, the lab and their tests.
-pub(crate) fn build() -> Result<Vec<Program>> {
+pub(crate) fn build(extent: Extent) -> Result<Vec<Program>> {
     shell::say(
         "building the agent, the lab and their tests as static programs; the first time, \
          dependencies are compiled as well, which takes a few minutes on two cores",
     );
-    let mut programs = cargo(&["build", "--bins"])?;
-    programs.extend(cargo(&["test", "--no-run"])?.into_iter().filter(|p| p.test));
+    let (programs, tests): (&[_], &[_]) = match extent {
+        Extent::Kernel => (
+            &["build", "--bin", "tcptrace", "--bin", "tcptrace-patient"],
+            &["test", "--no-run", "--bin", "tcptrace", "--test", "lab"],
+        ),
+        Extent::Everything => (&["build", "--bins"], &["test", "--no-run"]),
+    };
+    let mut programs = cargo(programs)?;
+    programs.extend(cargo(tests)?.into_iter().filter(|p| p.test));
     Ok(programs)
 }
 
@@ -151,6 +167,19 @@ fn program(message: &str) -> Result<Program> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What runs in a guest is what a user may copy anywhere.
+    #[test]
+    fn the_readme_links_the_agent_as_the_guests_do() {
+        let readme = std::fs::read_to_string(repository::root().join("README.md")).unwrap();
+        let line = readme.lines().find(|line| line.starts_with("RUSTFLAGS="));
+        let line = line.expect("the line that builds one static binary");
+        let target = format!("--target {TARGET}");
+        for words in ["-Ctarget-feature=+crt-static", target.as_str()] {
+            assert!(line.contains(words), "{words}: {line}");
+        }
+        assert!(SETTINGS[0].contains("-Ctarget-feature=+crt-static"));
+    }
 
     #[test]
     fn cargos_messages_name_the_programs() {

@@ -2,7 +2,8 @@
 //!
 //! Invariant: a run passes only by exactly one verdict line with this run's mark. None (a hang, a
 //! panic, a power cut) fails, and so do two (a guest that started over, or a test that prints what
-//! it should not).
+//! it should not). Before the command the guest says, with the same mark, that it is up: what goes
+//! wrong until then is no matter of what was to run.
 
 use std::fmt;
 
@@ -41,7 +42,12 @@ pub(crate) enum Unreliable {
     Several(usize),
     /// The mark with something else behind it.
     Garbled,
+    /// It came up so many times.
+    Restarted(usize),
 }
+
+/// What the guest says behind the mark before it runs the command.
+pub(crate) const UP: &str = "up";
 
 impl fmt::Display for Unreliable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -49,6 +55,7 @@ impl fmt::Display for Unreliable {
             Self::None => f.write_str("the guest gave no verdict"),
             Self::Several(count) => write!(f, "the guest gave {count} verdicts"),
             Self::Garbled => f.write_str("the guest's verdict is garbled"),
+            Self::Restarted(times) => write!(f, "the guest came up {times} times"),
         }
     }
 }
@@ -58,6 +65,18 @@ impl fmt::Display for Unreliable {
 pub(crate) struct Judge {
     mark: Mark,
     lines: Vec<String>,
+    up: usize,
+}
+
+/// What a line of output is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// For the reader.
+    Output,
+    /// The guest is about to run the command.
+    Up,
+    /// Its end.
+    Verdict,
 }
 
 impl Judge {
@@ -65,20 +84,33 @@ impl Judge {
         Self {
             mark,
             lines: Vec::new(),
+            up: 0,
         }
     }
 
-    /// Looks at one line of output; whether it is a verdict, which is not for the reader.
-    pub(crate) fn hear(&mut self, line: &str) -> bool {
-        let Some((_, verdict)) = line.split_once(self.mark.0.as_str()) else {
-            return false;
+    /// Looks at one line of output.
+    pub(crate) fn hear(&mut self, line: &str) -> Heard {
+        let Some((_, said)) = line.split_once(self.mark.0.as_str()) else {
+            return Heard::Output;
         };
-        self.lines.push(verdict.trim().to_owned());
-        true
+        if said.trim() == UP {
+            self.up += 1;
+            return Heard::Up;
+        }
+        self.lines.push(said.trim().to_owned());
+        Heard::Verdict
+    }
+
+    /// Whether the guest came as far as the command.
+    pub(crate) fn is_up(&self) -> bool {
+        self.up > 0
     }
 
     /// The verdict, when there is exactly one.
     pub(crate) fn verdict(&self) -> Result<Verdict, Unreliable> {
+        if self.up > 1 {
+            return Err(Unreliable::Restarted(self.up));
+        }
         match self.lines.as_slice() {
             [] => Err(Unreliable::None),
             [line] => match line.parse() {
@@ -105,7 +137,7 @@ mod tests {
             }
             assert_eq!(judge.verdict(), expected, "{said:?}");
         };
-        check(&["hello", "MARK 0"], Ok(Verdict::Passed));
+        check(&["MARK up", "hello", "MARK 0"], Ok(Verdict::Passed));
         check(&["MARK 0"], Ok(Verdict::Passed));
         check(&["no newline beforeMARK 3"], Ok(Verdict::Failed(3)));
         check(&[], Err(Unreliable::None));
@@ -114,5 +146,8 @@ mod tests {
         check(&["MARK 1", "MARK 0"], Err(Unreliable::Several(2)));
         check(&["MARK"], Err(Unreliable::Garbled));
         check(&["MARK 0x"], Err(Unreliable::Garbled));
+        check(&["MARK up"], Err(Unreliable::None));
+        let twice = ["MARK up", "MARK up", "MARK 0"];
+        check(&twice, Err(Unreliable::Restarted(2)));
     }
 }

@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use super::{DoctorArgs, Exercise};
-use crate::kernel::{Checkup, Kernel, KernelError, ProbeState, ProbeStatus, Purpose, Silent, Tier};
+use crate::kernel::{
+    Capability, Checkup, Kernel, KernelError, ProbeState, ProbeStatus, Purpose, Silent, Tier,
+};
 
 /// In one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -114,7 +116,10 @@ impl Report {
         this.host.hz = Some(facts.hz);
         this.probes = Purpose::ALL
             .into_iter()
-            .map(|purpose| served(purpose, &facts.probes, exercise, args))
+            .map(|purpose| {
+                let reasons = kernel.gives_reset_reasons();
+                served(purpose, &facts.probes, reasons, exercise, args)
+            })
             .collect();
         this.missing_fields = kernel
             .missing()
@@ -190,7 +195,9 @@ impl Report {
                     .to_owned(),
             );
         }
-        if let Some(value) = &self.host.hidepid {
+        if let Some(value) = &self.host.hidepid
+            && !self.holds(Capability::SysPtrace)
+        {
             reasons.push(format!(
                 "/proc is mounted with hidepid={value}: without being in its group or having \
                  CAP_SYS_PTRACE, other users' processes have no names"
@@ -215,6 +222,11 @@ impl Report {
             Verdict::Less
         };
         self.reasons = reasons;
+    }
+
+    fn holds(&self, capability: Capability) -> bool {
+        let mut held = self.capabilities.iter().filter(|it| it.held);
+        held.any(|it| it.name == capability.name())
     }
 
     /// Attached programs that the exercise should have made run.
@@ -257,6 +269,7 @@ impl Report {
 fn served(
     purpose: Purpose,
     status: &[ProbeStatus],
+    reset_reasons: bool,
     exercise: &Exercise,
     args: &DoctorArgs,
 ) -> PurposeReport {
@@ -271,7 +284,7 @@ fn served(
     let loss = if attached.is_empty() {
         Some(purpose.loss().0)
     } else {
-        super::lesser(purpose, &tiers, &names)
+        super::lesser(purpose, &tiers, &names, reset_reasons)
     };
     PurposeReport {
         purpose: purpose.name(),

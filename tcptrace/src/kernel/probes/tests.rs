@@ -36,19 +36,47 @@ fn all_is_allowed() -> bool {
     std::env::var_os("TCPTRACE_EXPECT_FUNCTIONS").is_some()
 }
 
+impl Probes {
+    /// Makes what serves a purpose silent although it counts as attached, as a probe of an inlined
+    /// function is.
+    pub(in crate::kernel) fn mute(&mut self, purpose: Purpose) {
+        let hooks = crate::kernel::hooks::all();
+        for hook in hooks.iter().filter(|it| it.purpose == purpose) {
+            let attached =
+                |it: &ProbeStatus| it.name == hook.program && it.state == ProbeState::Attached;
+            if self.status.iter().any(attached) {
+                load::unhook(&mut self.ebpf, hook).expect("it is loaded");
+            }
+        }
+    }
+}
+
 fn us() -> Pid {
     Pid(std::process::id())
 }
 
-/// Everything in the ring, a moment after the last thing happened.
+/// How much longer everything may take where TCPTRACE_LAB_PATIENCE says so, as in an emulated machine.
+fn patience() -> u32 {
+    let factor = std::env::var("TCPTRACE_LAB_PATIENCE").ok();
+    factor.and_then(|it| it.parse().ok()).unwrap_or(1)
+}
+
+/// Everything in the ring when nothing more comes. What is still to happen in softirq may be late on a
+/// busy machine, and neighbours may never be quiet: so a second is enough.
 fn drained(probes: &mut Probes) -> Vec<Raw> {
-    std::thread::sleep(Duration::from_millis(50));
+    let deadline = std::time::Instant::now() + Duration::from_secs(1) * patience();
     let mut all = Vec::new();
-    while probes.drain(1000, &mut |it| {
-        all.push(it.expect("every record is readable"))
-    }) > 0
-    {}
-    all
+    loop {
+        std::thread::sleep(Duration::from_millis(50) * patience());
+        let before = all.len();
+        while probes.drain(1000, &mut |it| {
+            all.push(it.expect("every record is readable"))
+        }) > 0
+        {}
+        if all.len() == before || std::time::Instant::now() > deadline {
+            return all;
+        }
+    }
 }
 
 fn transitions(all: &[Raw], ours: impl Fn(&RawTransition) -> bool) -> Vec<RawTransition> {
@@ -209,29 +237,66 @@ fn each_segment_that_meets_a_full_accept_queue_is_told() {
     }
 }
 
-/// What the kernel lacks costs what depends on it, and nothing else.
+/// What the kernel's BTF lacks costs what depends on it, and nothing else.
 #[test]
 fn a_missing_field_costs_the_probes_that_read_it() {
-    use tcptrace_common::layout::{ABSENT, FIELDS, Need};
+    use tcptrace_common::layout::{FIELDS, Need};
     let whole = open();
-    for (feature, lost) in [
-        ("SYN-ACK retransmits", &[Purpose::SynAcks][..]),
-        ("peek", &[Purpose::Looks]),
-        ("IPv6", &[]),
-        ("file references", &[]),
-        ("listener drops", &[]),
-        ("TIME_WAIT substates", &[]),
-        ("queue drops", &[Purpose::QueueDrops]),
-        ("queue drops with both queues full", &[]),
-    ] {
-        let mut layout = layout::resolve().expect("this kernel can be traced");
-        let gone = format!("struct gone.{feature}");
-        for (entry, field) in layout.entries.iter_mut().zip(FIELDS) {
-            if matches!(field.need, Need::Optional(it) if it == feature) {
-                *entry = ABSENT;
-            }
-        }
-        layout.missing = vec![(feature, gone.clone())];
+    let by_syscall = whole
+        .status()
+        .iter()
+        .any(|it| it.tier == Tier::Syscall && it.state == ProbeState::Attached);
+    let descriptors: &[Purpose] = match by_syscall {
+        true => &[Purpose::Looks, Purpose::Accepts],
+        false => &[Purpose::Looks],
+    };
+    let register = match cfg!(target_arch = "x86_64") {
+        true => "di",
+        false => "regs",
+    };
+    let rows = [
+        (
+            "request_sock",
+            "num_retrans",
+            "SYN-ACK retransmits",
+            &[Purpose::SynAcks][..],
+        ),
+        ("sock", "sk_wq", "peek", &[Purpose::Looks]),
+        ("fdtable", "max_fds", "accept by system call", descriptors),
+    ];
+    // These cost no probe, so they may be missing together: each named, and nothing else lost.
+    let beside = [
+        // Functions are probed by other means.
+        ("pt_regs", register, "kprobes"),
+        ("sock_common", "skc_v6_daddr", "IPv6"),
+        ("socket", "file", "file references"),
+        ("sock", "sk_drops", "listener drops"),
+        ("inet_timewait_sock", "tw_substate", "TIME_WAIT substates"),
+        (
+            "netns_ipv4",
+            "sysctl_tcp_syncookies",
+            "queue drops with both queues full",
+        ),
+        ("epitem", "event", "epoll registrations"),
+        ("tcp_sock", "snd_wnd", "what the sending side waits for"),
+        ("tcp_sock", "lsndtime", "how a connection was used"),
+        (
+            "inet_connection_sock",
+            "icsk_user_timeout",
+            "per-socket timeouts",
+        ),
+        ("wait_queue_entry", "private", "who waited at a FIN"),
+        ("request_sock", "num_timeout", "timeouts of SYN-ACKs"),
+        ("task_struct", "exit_code", "signals that end processes"),
+    ];
+    let check = |layout: Resolved, features: &[&str], lost: &[Purpose]| {
+        let missing = layout.missing.clone();
+        let mut named: Vec<&str> = missing.iter().map(|it| it.0).collect();
+        let mut expected = features.to_vec();
+        named.sort_unstable();
+        named.dedup();
+        expected.sort_unstable();
+        assert_eq!(named, expected, "{missing:?}");
         let options = ProbeOptions::for_tests();
         let probes = Probes::open_with(&options, layout).expect("it is optional");
         for purpose in Purpose::ALL {
@@ -239,18 +304,55 @@ fn a_missing_field_costs_the_probes_that_read_it() {
             assert_eq!(
                 probes.serves(purpose),
                 expected,
-                "{feature}, {purpose:?}: {:?}",
+                "{features:?}, {purpose:?}: {:?}",
                 probes.status()
             );
         }
-        let named = probes
-            .status()
-            .iter()
-            .any(|it| matches!(&it.state, ProbeState::Missing(reason) if reason.contains(&gone)));
+        let told = probes.status().iter().any(|it| match &it.state {
+            ProbeState::Missing(reason) => missing.iter().any(|(_, it)| reason.contains(it)),
+            ProbeState::Attached => false,
+        });
         // Where functions cannot be probed, nothing is lost that names it.
         let served = lost.iter().any(|purpose| whole.serves(*purpose));
-        assert!(named || !served, "{feature}: {:?}", probes.status());
-        assert_eq!(probes.missing(), [(feature, gone)]);
+        assert!(told || !served, "{features:?}: {:?}", probes.status());
+        assert_eq!(probes.missing(), missing);
+    };
+    for (of, member, feature, lost) in rows {
+        let layout = layout::resolve_without(&[(of, member)]).expect("it is optional");
+        check(layout, &[feature], lost);
+    }
+    let members = beside.map(|(of, member, _)| (of, member));
+    let layout = layout::resolve_without(&members).expect("all are optional");
+    // Where functions are to be probed by breakpoint only, they cannot be without the registers.
+    let functions = [Purpose::Accepts, Purpose::Listeners, Purpose::QueueDrops];
+    let lost = match ProbeOptions::for_tests().tier {
+        Some(TierChoice::Kprobe) => &functions[..],
+        _ => &[],
+    };
+    check(layout, &beside.map(|it| it.2), lost);
+    // What is no member of a structure.
+    let mut facts = vec!["queue drops", "accept by function"];
+    for feature in facts.clone() {
+        let mut layout = layout::resolve().expect("this kernel can be traced");
+        for (entry, field) in layout.entries.iter_mut().zip(FIELDS) {
+            if matches!(field.need, Need::Optional(it) if it == feature) {
+                *entry = tcptrace_common::layout::ABSENT;
+            }
+        }
+        layout.missing = vec![(feature, format!("struct gone.{feature}"))];
+        let lost: &[Purpose] = match feature {
+            "queue drops" => &[Purpose::QueueDrops],
+            // Accept is seen by another function, or by the system calls.
+            _ => &[],
+        };
+        check(layout, &[feature], lost);
+    }
+    facts.extend(rows.map(|it| it.2));
+    facts.extend(beside.map(|it| it.2));
+    for field in FIELDS {
+        if let Need::Optional(feature) = field.need {
+            assert!(facts.contains(&feature), "{feature} is not tried");
+        }
     }
 }
 
@@ -271,12 +373,20 @@ fn converse(listener: &TcpListener, address: SocketAddr) -> (SocketAddr, SocketA
 }
 
 fn a_connection_is_seen_whole(bind: IpAddr, connect: IpAddr) {
-    use TcpState::{Close, CloseWait, Established, FinWait1, FinWait2, LastAck, SynRecv, SynSent};
     let mut probes = open();
+    // A server that is late, as on a busy machine, acknowledges the end before it sends its own: the
+    // client is an orphan then, whose small object gets the FIN.
+    let whole = (0..10).any(|_| is_seen_whole(&mut probes, bind, connect));
+    assert!(whole, "the FIN never came with the acknowledgement");
+}
+
+/// Whether the client was told of the peer's FIN at its CLOSE.
+fn is_seen_whole(probes: &mut Probes, bind: IpAddr, connect: IpAddr) -> bool {
+    use TcpState::{Close, CloseWait, Established, FinWait1, FinWait2, LastAck, SynRecv, SynSent};
     let listener = TcpListener::bind((bind, 0)).expect("a port is free");
     let port = listener.local_addr().expect("bound").port();
     let (client, _) = converse(&listener, (connect, port).into());
-    let all = drained(&mut probes);
+    let all = drained(probes);
     let sockets = by_socket(&all, port);
     let find = |first: TcpState| {
         sockets
@@ -300,7 +410,8 @@ fn a_connection_is_seen_whole(bind: IpAddr, connect: IpAddr) {
     // skc_num is 0 at CLOSE already.
     assert_eq!(close.key.local, end(connect, client.port()));
     assert_eq!(close.key.peer, end(connect, port));
-    assert!(close.peer_fin && close.dead && close.error.is_none());
+    assert!(close.dead && close.error.is_none());
+    let told_of_fin = close.peer_fin;
     assert!(matches!(active[2].context, Context::Process { pid, .. } if pid == us()));
     assert!(active[2].file_released && active[2].has_socket);
     assert_eq!(active[2].unacked, Some(0));
@@ -345,6 +456,7 @@ fn a_connection_is_seen_whole(bind: IpAddr, connect: IpAddr) {
             .any(|it| matches!(it, Raw::Destroy(it) if it.sock == sock));
         assert!(gone, "a socket ends after its last transition");
     }
+    told_of_fin
 }
 
 #[test]
