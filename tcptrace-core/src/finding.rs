@@ -329,6 +329,8 @@ pub enum Service {
     Remote(IpAddr, Port),
     /// Many remotes of one owner, rolled up.
     ManyRemotes,
+    /// Many local ports of one owner, rolled up.
+    ManyPorts,
     /// The tuple is not known.
     Unknown,
 }
@@ -341,6 +343,7 @@ impl fmt::Display for Service {
                 format!("to {}", std::net::SocketAddr::new(*address, port.0))
             }
             Self::ManyRemotes => "to many remotes".to_owned(),
+            Self::ManyPorts => "many ports".to_owned(),
             Self::Unknown => "unknown service".to_owned(),
         };
         f.pad(&text)

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 
 use script::{Played, check};
 use tcptrace_core::finding::{Finding, Kind};
+use tcptrace_core::input::LossCause;
 use tcptrace_core::request::Request;
 use tcptrace_core::units::{MonoNs, Pid, SockId};
 use tcptrace_core::world::{CloseCall, Closer};
@@ -185,6 +186,35 @@ fn ports_in_time_wait_count_where_they_cannot_be_used_again() {
             .news
             .iter()
             .all(|finding| finding.at < MonoNs(63_100_000_000))
+    );
+}
+
+#[test]
+fn a_host_that_visits_many_remotes_loses_no_route_that_matters() {
+    // Room for 16,384 routes: the first has the most connections, and none is lost over the others.
+    let visit = |n: u32, host| {
+        let ms = 2000 + n / 20;
+        format!(
+            "{ms}ms connect v{host}x{n} host={host} port={} pid=8;",
+            n + 1
+        )
+    };
+    let visits: String = (0..17_000).map(|n| visit(n, 1 + n / 8500)).collect();
+    let (engine, played) = script::play(
+        &script::facts(&format!(
+            "{SERVER} 0ms sysctls ports=100; {}{visits} 5s tick",
+            connected(75)
+        )),
+        None,
+    );
+    let news: Vec<_> = played.news.iter().map(|f| script::line(f)).collect();
+    assert_eq!(
+        news,
+        ["2s f1 open port_exhaustion warning exact api#8 to 10.0.0.9:443 x75"]
+    );
+    assert_eq!(
+        engine.world().totals().losses[LossCause::Evicted as usize],
+        0
     );
 }
 
@@ -371,6 +401,23 @@ fn refused_connects_are_told_of_the_client() {
             .map(|f| script::line(f))
             .collect::<Vec<_>>(),
         ["3s f1 open reset_burst/refused warning exact api#8 to 10.0.0.9:443 x25"]
+    );
+}
+
+#[test]
+fn resets_on_many_ports_of_one_program_are_one_burst() {
+    let steps = joined((0..100).map(|n| {
+        let port = 8000 + n;
+        format!("1s child c{n} port={port};1s accept c{n} pid=7;2s reset c{n} received")
+    }));
+    let (_, played) = check_any(&format!("{SERVER} 0ms sysctls; {steps}; 5s tick"));
+    assert_eq!(
+        played
+            .news
+            .iter()
+            .map(|f| script::line(f))
+            .collect::<Vec<_>>(),
+        ["3s f1 open reset_burst/by_peer warning exact web#7 many ports x36"]
     );
 }
 

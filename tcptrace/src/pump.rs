@@ -49,6 +49,9 @@ const BATCH: usize = 512;
 /// Batches taken before the front and the signals get their turn.
 const BATCHES_PER_TURN: usize = 256;
 
+/// How often what was reported during a round of catching up is caught up with in its turn.
+const CATCH_UP_ROUNDS: usize = 4;
+
 /// How long the start may take to judge what it found, before the first frame.
 const FIRST_VERDICTS: Duration = Duration::from_secs(4);
 
@@ -353,6 +356,7 @@ impl Pump {
         }
         if before.since(self.last_poll) >= POLL {
             self.last_poll = before;
+            self.catch_up();
             self.kernel.poll(&mut self.batch);
             // What the recording could not take is a fact like any other.
             let lost = self.recorder.as_mut().and_then(Recorder::lost);
@@ -361,6 +365,7 @@ impl Pump {
         }
         if !self.requests.is_empty() {
             let requests = std::mem::take(&mut self.requests);
+            self.catch_up();
             self.kernel.answer(&requests, &mut self.batch);
             self.feed();
         }
@@ -372,6 +377,18 @@ impl Pump {
             }
         }
         Ok(())
+    }
+
+    /// Takes in what was reported until now. A look at the kernel drains the ring before it tells
+    /// anything: of a full ring that would be as many facts in memory at once. What is reported
+    /// meanwhile is less each round, unless nobody could keep up with it.
+    fn catch_up(&mut self) {
+        for _ in 0..CATCH_UP_ROUNDS {
+            let until = self.kernel.now();
+            while self.kernel.drained_to() < until && self.kernel.drain(&mut self.batch) > 0 {
+                self.feed();
+            }
+        }
     }
 
     /// Lets the recording go on in another file, which begins with what the engine knows.

@@ -34,7 +34,7 @@ impl Finding {
             Service::Remote(address, port) => {
                 format!(" dst '{}'", std::net::SocketAddr::new(address, port.0))
             }
-            Service::ManyRemotes | Service::Unknown => String::new(),
+            Service::ManyRemotes | Service::ManyPorts | Service::Unknown => String::new(),
         };
         let mut commands: Vec<String> = self
             .kind

@@ -90,7 +90,7 @@ impl Finding {
 
     fn place(&self) -> String {
         match self.service {
-            Service::Local(_) => format!(" on {}", self.service),
+            Service::Local(_) | Service::ManyPorts => format!(" on {}", self.service),
             Service::Remote(..) | Service::ManyRemotes => format!(" {}", self.service),
             Service::Unknown => String::new(),
         }

@@ -19,12 +19,12 @@ use crate::units::{MonoNs, SockId};
 use crate::world::{Socket, World};
 
 mod parties;
-mod remotes;
 mod seconds;
+mod services;
 
 pub(super) use parties::Parties;
-pub(super) use remotes::Remotes;
 pub(super) use seconds::{Level, Seconds, of, start};
+pub(super) use services::Services;
 
 /// A rate is quiet after this many seconds: then its finding resolves.
 pub(super) const QUIET: u64 = 60;
@@ -38,7 +38,7 @@ pub(crate) struct Closing {
     resets: ResetBurst,
     /// Connections that closed, for shares.
     closes: Seconds,
-    remotes: Remotes,
+    services: Services,
     /// The full second of the next appointment.
     armed: Option<u64>,
 }
@@ -58,17 +58,17 @@ impl Closing {
                 {
                     self.closes.add(of(x.at), 1);
                 }
-                let waits = self.time_wait.saw_transition(x, world, &mut self.remotes);
+                let waits = self.time_wait.saw_transition(x, world, &mut self.services);
                 let ports = self.ports.saw_transition(x, world);
-                let resets = self.resets.saw_transition(x, world, &mut self.remotes);
+                let resets = self.resets.saw_transition(x, world, &mut self.services);
                 let stuck = self
                     .fin_wait2
-                    .saw_transition(x, world, waiting, &mut self.remotes);
+                    .saw_transition(x, world, waiting, &mut self.services);
                 (waits || ports || resets || stuck).then(|| of(x.at) + 1)
             }
             Input::Reset(x) => self
                 .resets
-                .saw_reset(x, world, &mut self.remotes)
+                .saw_reset(x, world, &mut self.services)
                 .then(|| of(x.at) + 1),
             Input::Destroy(x) => {
                 self.fin_wait2.saw_end(x.key.sock, x.at, waiting);

@@ -12,7 +12,7 @@ use crate::book::{Draft, Gist, Program, Subject};
 use crate::finding::{Cause, Confidence, Evidence, FinWait2Evidence, Kind, Owner, Severity};
 use crate::input::{Counters, Inspection, SocketKey, SocketRow, Transition};
 use crate::request::Request;
-use crate::rules::closing::{Parties, Remotes, Seconds, of, party};
+use crate::rules::closing::{Parties, Seconds, Services, of, party};
 use crate::rules::{Bench, Fact};
 use crate::settings::Settings;
 use crate::tcp::TcpState;
@@ -96,7 +96,7 @@ impl FinWait2Stuck {
         x: &Transition,
         world: &World,
         waiting: &mut Vec<(MonoNs, Fact)>,
-        remotes: &mut Remotes,
+        services: &mut Services,
     ) -> bool {
         if x.from == TcpState::FinWait2 {
             self.saw_end(x.key.sock, x.at, waiting);
@@ -115,7 +115,7 @@ impl FinWait2Stuck {
         let subject = Subject {
             kind: Kind::FinWait2Stuck,
             cause: Some(Cause::Orphan),
-            service: remotes.service(&program, world.service(socket)),
+            service: services.roll_up(&program, world.service(socket)),
             owner: program,
         };
         if !self.orphans.contains_key(&subject) && self.orphans.len() >= GROUPS {

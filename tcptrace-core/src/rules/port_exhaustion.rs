@@ -30,7 +30,11 @@ const TIME_WAIT: u64 = 60;
 const REUSE_AFTER: u64 = 1;
 
 /// Routes followed at once; a crawler has more, and none of them is near its end.
-const ROUTES: usize = 4096;
+const ROUTES: usize = 16_384;
+
+/// A route that so few ports are used for is forgotten when there is no room: it is far from the end
+/// of any range, and comes back with its next connection, short of no more than these.
+const NEGLIGIBLE: u64 = 16;
 
 /// Connections followed at once.
 const CONNECTIONS: usize = 1 << 20;
@@ -106,6 +110,8 @@ impl Use {
 pub(crate) struct PortExhaustion {
     connections: BTreeMap<SockId, Route>,
     routes: BTreeMap<Route, Use>,
+    /// The second in which room was made last: looking at every route is not for every connection.
+    room_made: u64,
     evicted: u64,
 }
 
@@ -173,6 +179,9 @@ impl PortExhaustion {
         let Some(route) = Route::of(key) else {
             return false;
         };
+        if !self.routes.contains_key(&route) && self.routes.len() >= ROUTES {
+            self.make_room(second);
+        }
         let full = self.routes.len() >= ROUTES && !self.routes.contains_key(&route);
         if full || self.connections.len() >= CONNECTIONS {
             self.evicted += 1;
@@ -188,6 +197,19 @@ impl PortExhaustion {
         let owner = world.socket(key.sock).and_then(|it| party(it, world));
         usage.parties.add(owner, *key);
         true
+    }
+
+    /// Forgets the routes that hardly anything uses: a host that visits thousands of remotes has many.
+    fn make_room(&mut self, second: u64) {
+        if self.room_made >= second {
+            return;
+        }
+        self.room_made = second;
+        self.routes.retain(|_, usage| {
+            let live = usage.live + usage.changes.iter().map(|(_, by)| by).sum::<i64>();
+            let waiting = usage.waiting.before(second + 1, TIME_WAIT);
+            u64::try_from(live).unwrap_or(0) + waiting > NEGLIGIBLE || usage.told.is_some()
+        });
     }
 
     pub(super) fn take_evicted(&mut self) -> u64 {

@@ -7,7 +7,7 @@
 //!
 //! Death by timeout sends resets as well; it is `dead_peer` or `fin_retransmit`, never this.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::book::{Draft, Gist, Program, Subject};
@@ -16,9 +16,9 @@ use crate::finding::{
 };
 use crate::input::{Context, Reset, ResetDirection, SocketKey, Transition};
 use crate::rules::Bench;
-use crate::rules::closing::{Parties, Remotes, Seconds, of, party, start};
+use crate::rules::closing::{Parties, Seconds, Services, of, party, start};
 use crate::tcp::TcpState;
-use crate::units::{NetnsId, Pid, Port, SockId};
+use crate::units::{NetnsId, Pid, SockId};
 use crate::world::World;
 
 /// Groups followed at once.
@@ -48,17 +48,10 @@ struct Group {
     opened: Option<u64>,
 }
 
-/// Ports without a socket that are told apart. A client whose TIME_WAITs find no room resets the
-/// server's last FINs from thousands of ports, and so does a host that is scanned; one finding tells
-/// of all of them.
-const CLOSED_PORTS: usize = 20;
-
 /// The rule.
 #[derive(Debug, Default)]
 pub(crate) struct ResetBurst {
     groups: BTreeMap<Subject, Group>,
-    /// Where segments arrived that belong to no socket.
-    closed_ports: BTreeSet<Port>,
     evicted: u64,
 }
 
@@ -68,7 +61,7 @@ impl ResetBurst {
         &mut self,
         x: &Transition,
         world: &World,
-        remotes: &mut Remotes,
+        services: &mut Services,
     ) -> bool {
         if x.to != TcpState::Close {
             return false;
@@ -88,17 +81,17 @@ impl ResetBurst {
             owner,
             None,
             world,
-            remotes,
+            services,
         );
         true
     }
 
     /// Returns whether there is something to count.
-    pub(super) fn saw_reset(&mut self, x: &Reset, world: &World, remotes: &mut Remotes) -> bool {
+    pub(super) fn saw_reset(&mut self, x: &Reset, world: &World, services: &mut Services) -> bool {
         let reason = x.reason.clone();
         if x.direction == ResetDirection::Sent && x.context != Context::Interrupt {
             // Its transition tells; this adds the kernel's name for it.
-            self.name(x, world, remotes);
+            self.name(x, world, services);
             return false;
         }
         let (way, verdict) = match x.direction {
@@ -117,16 +110,16 @@ impl ResetBurst {
             owner,
             reason,
             world,
-            remotes,
+            services,
         );
         true
     }
 
-    fn name(&mut self, x: &Reset, world: &World, remotes: &mut Remotes) {
+    fn name(&mut self, x: &Reset, world: &World, services: &mut Services) {
         let Some(reason) = &x.reason else { return };
         let owner = actor(x.context, world).or_else(|| owner_of(&x.key, world));
         let program = Program::of(owner.as_ref().map(|o| &*o.process));
-        let service = remotes.service(&program, self.service(&x.key, world));
+        let service = services.roll_up(&program, service_of(&x.key, world));
         // The group that its transition was counted in a moment ago.
         let group = self
             .groups
@@ -157,13 +150,13 @@ impl ResetBurst {
         owner: Option<Owner>,
         reason: Option<Arc<str>>,
         world: &World,
-        remotes: &mut Remotes,
+        services: &mut Services,
     ) {
         let program = Program::of(owner.as_ref().map(|o| &*o.process));
         let subject = Subject {
             kind: Kind::ResetBurst,
             cause: Some(verdict.cause),
-            service: remotes.service(&program, self.service(key, world)),
+            service: services.roll_up(&program, service_of(key, world)),
             owner: program,
         };
         if !self.groups.contains_key(&subject) && self.groups.len() >= GROUPS {
@@ -201,23 +194,6 @@ impl ResetBurst {
         group.inference = verdict.inference.or(group.inference);
         if let Some(reason) = &reason {
             group.reason(reason);
-        }
-    }
-
-    fn service(&mut self, key: &SocketKey, world: &World) -> Service {
-        match (world.socket(key.sock), key.local.port) {
-            (Some(socket), _) => world.service(socket),
-            (None, Some(port)) => {
-                if self.closed_ports.len() < CLOSED_PORTS {
-                    self.closed_ports.insert(port);
-                }
-                if self.closed_ports.contains(&port) {
-                    Service::Local(port)
-                } else {
-                    Service::Unknown
-                }
-            }
-            (None, None) => Service::Unknown,
         }
     }
 
@@ -348,4 +324,14 @@ fn actor(context: Context, world: &World) -> Option<Owner> {
 
 fn owner_of(key: &SocketKey, world: &World) -> Option<Owner> {
     party(world.socket(key.sock)?, world)
+}
+
+/// The service; without a socket, the port that the segment came to. A client whose TIME_WAITs find
+/// no room resets the server's last FINs from thousands of ports, and so does a host that is scanned.
+fn service_of(key: &SocketKey, world: &World) -> Service {
+    match (world.socket(key.sock), key.local.port) {
+        (Some(socket), _) => world.service(socket),
+        (None, Some(port)) => Service::Local(port),
+        (None, None) => Service::Unknown,
+    }
 }

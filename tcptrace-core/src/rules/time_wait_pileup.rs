@@ -13,7 +13,9 @@ use crate::finding::{
 };
 use crate::input::{Counters, Transition};
 use crate::rules::Bench;
-use crate::rules::closing::{Level, Parties, QUIET, Remotes, Seconds, is_remote, of, party, start};
+use crate::rules::closing::{
+    Level, Parties, QUIET, Seconds, Services, is_remote, of, party, start,
+};
 use crate::tcp::TcpState;
 use crate::units::NetnsId;
 use crate::world::{Moment, World};
@@ -26,7 +28,7 @@ use habit::{Habit, Habits};
 const TIME_WAIT: u64 = 60;
 
 /// Groups followed at once; a host with more services that close first is told of these.
-const GROUPS: usize = 256;
+const GROUPS: usize = 1024;
 
 /// Namespaces whose totals are kept.
 const NAMESPACES: usize = 4096;
@@ -74,7 +76,7 @@ impl TimeWaitPileup {
         &mut self,
         x: &Transition,
         world: &World,
-        remotes: &mut Remotes,
+        services: &mut Services,
     ) -> bool {
         let closing = x.usage.is_some() && x.to == TcpState::FinWait1;
         let enters = x.enters_time_wait() || x.enters_orphan_fin_wait2();
@@ -89,7 +91,7 @@ impl TimeWaitPileup {
         let subject = Subject {
             kind: Kind::TimeWaitPileup,
             cause: None,
-            service: remotes.service(&program, world.service(socket)),
+            service: services.roll_up(&program, world.service(socket)),
             owner: program,
         };
         let second = of(x.at);

@@ -248,7 +248,10 @@ impl Script {
                 fd: Some(Fd(9)),
             })),
             "connect" => {
-                let local = known([10, 0, 0, 1], 50_000 + self.sockets.len() as u16);
+                let local = known(
+                    [10, 0, 0, 1],
+                    50_000_u16.wrapping_add(self.sockets.len() as u16),
+                );
                 let last = a.number("host").unwrap_or(9);
                 let peer = known([10, 0, 0, last], a.number("port").unwrap());
                 self.new_socket(args[0], local, peer);

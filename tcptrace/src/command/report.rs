@@ -319,7 +319,8 @@ impl Audience for Reading<'_> {
 
 fn service(service: &RecordedService) -> String {
     match service {
-        RecordedService::Passive { port } => format!("port {}", port.0),
+        RecordedService::Passive { port: Some(port) } => format!("port {}", port.0),
+        RecordedService::Passive { port: None } => "many ports".to_owned(),
         RecordedService::Active {
             address: Some(address),
             port: Some(port),

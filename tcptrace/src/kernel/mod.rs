@@ -100,7 +100,7 @@ pub(crate) struct Kernel {
     probes: Probes,
     filter: KernelFilter,
     edge: Edge,
-    /// The batch; kept for its allocation.
+    /// Taken from the ring and not told yet: the batch, and what was read ahead.
     raws: VecDeque<Raw>,
     /// The time of the last record drained.
     drained_to: MonoNs,
@@ -156,18 +156,22 @@ impl Kernel {
         self.probes.ready().await;
     }
 
-    /// Takes one batch of records from the ring and tells the sink what they mean. Returns how many
-    /// records there were: 0 is an empty ring.
+    /// Tells the sink what the next batch of records means, at most [`BATCH`] of them. Returns how
+    /// many there were: 0 is an empty ring.
     pub(crate) fn drain(&mut self, sink: &mut Vec<Input>) -> usize {
         let before = sink.len();
-        let mut count = self.take_in(BATCH);
+        self.take_in(BATCH.saturating_sub(self.raws.len()));
+        let mut count = 0;
         let mut recovered = [(Kind::Transition, 0), (Kind::Destroy, 0)];
-        while let Some(raw) = self.raws.pop_front() {
+        while count < BATCH
+            && let Some(raw) = self.raws.pop_front()
+        {
+            count += 1;
             self.drained_to = raw.at();
             if let Some(pid) = raw.process()
                 && self.edge.processes.is_gone_unnamed(pid, raw.at())
             {
-                count += self.find_exit(pid, raw.at());
+                self.find_exit(pid, raw.at());
             }
             let (probes, reasons) = (&self.probes, &mut self.reset_reasons);
             let reason = |number| {
@@ -207,15 +211,11 @@ impl Kernel {
     }
 
     /// Reads ahead to the exit record of a process that is gone, for its name.
-    fn find_exit(&mut self, pid: Pid, at: MonoNs) -> usize {
-        let mut count = 0;
-        while count < READ_AHEAD && self.edge.processes.is_gone_unnamed(pid, at) {
-            match self.take_in(BATCH) {
-                0 => break,
-                more => count += more,
-            }
-        }
-        count
+    fn find_exit(&mut self, pid: Pid, at: MonoNs) {
+        while self.raws.len() < READ_AHEAD
+            && self.edge.processes.is_gone_unnamed(pid, at)
+            && self.take_in(BATCH) > 0
+        {}
     }
 
     /// The time of the last record drained: what is older has been given, or lost.

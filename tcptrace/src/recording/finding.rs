@@ -144,10 +144,11 @@ pub(crate) struct RecordedFrame {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "open", rename_all = "snake_case")]
 pub(crate) enum RecordedService {
-    /// Passive opens: a port of this host.
+    /// Passive opens: a port of this host. Without port: many ports, rolled up.
     Passive {
         /// The local port.
-        port: Port,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        port: Option<Port>,
     },
     /// Active opens. Without address and port: many remotes, rolled up.
     Active {
@@ -319,7 +320,8 @@ impl RecordedProcess {
 impl RecordedService {
     fn new(service: &Service) -> Option<Self> {
         match *service {
-            Service::Local(port) => Some(Self::Passive { port }),
+            Service::Local(port) => Some(Self::Passive { port: Some(port) }),
+            Service::ManyPorts => Some(Self::Passive { port: None }),
             Service::Remote(address, port) => Some(Self::Active {
                 address: Some(address),
                 port: Some(port),

@@ -180,7 +180,7 @@ fn finding(finding: &Finding, now: MonoNs) -> Value {
         Service::Remote(address, port) => {
             json!({"open": "active", "address": address.to_string(), "port": port.0})
         }
-        Service::ManyRemotes | Service::Unknown => Value::Null,
+        Service::ManyRemotes | Service::ManyPorts | Service::Unknown => Value::Null,
     };
     let evidence: Vec<_> = finding
         .rows(now)

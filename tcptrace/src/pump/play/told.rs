@@ -41,7 +41,9 @@ pub(super) fn finding(told: &RecordedFinding) -> Option<Finding> {
             .collect(),
         process,
         service: match &told.service {
-            Some(RecordedService::Passive { port }) => Service::Local(*port),
+            Some(RecordedService::Passive { port }) => {
+                port.map_or(Service::ManyPorts, Service::Local)
+            }
             Some(RecordedService::Active {
                 address: Some(address),
                 port: Some(port),
