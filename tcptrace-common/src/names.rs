@@ -14,6 +14,12 @@ pub const STACKS_WANTED: &str = "STACKS_WANTED";
 pub const LAYOUT: &str = "LAYOUT";
 /// The global with the in-kernel filter, see [`crate::filter`].
 pub const FILTER: &str = "FILTER";
+/// Per CPU, the state changes that the first program handled and its understudy has not seen yet.
+pub const HANDLED: &str = "HANDLED";
+/// The same for the ends of sockets.
+pub const ENDED: &str = "ENDED";
+/// Places for such events, of each CPU.
+pub const PLACES: usize = 4;
 /// The global with the fill level of [`EVENTS`], in bytes, whose crossing wakes the reader.
 pub const WAKE_LEVEL: &str = "WAKE_LEVEL";
 /// How many arguments an on-demand program takes: MAX_BPF_FUNC_ARGS of the kernel.

@@ -5,12 +5,10 @@
 //! its event would overwrite ours, and the understudy would report ours again.
 
 use aya_ebpf::maps::PerCpuArray;
+use tcptrace_common::names::PLACES;
 
-/// Events that may be between their two programs on one CPU at once: a task's, a softirq's, a hard
-/// interrupt's, and one that was left behind because its understudy was skipped.
-const PLACES: usize = 4;
-
-/// One CPU's events.
+/// One CPU's events: as many as may be between their two programs at once, a task's, a softirq's, a
+/// hard interrupt's, and one that was left behind because its understudy was skipped.
 pub(crate) type Places<T> = [T; PLACES];
 
 /// What both programs know of an event. The agent's zeroes are empty places.

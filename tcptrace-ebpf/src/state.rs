@@ -93,7 +93,12 @@ pub(crate) fn report(ctx: &BtfTracePointContext, more: u16) {
         ),
     };
     let mut caller = caller;
-    if to == CLOSE_WAIT && caller.flags == 0 && at!(may_probe) == 1 && has!(wait_private) {
+    if to == CLOSE_WAIT
+        && caller.flags == 0
+        && at!(may_probe) == 1
+        && has!(sk_wq)
+        && has!(wait_private)
+    {
         caller = Caller::waiting(tp);
     }
     let about = About {

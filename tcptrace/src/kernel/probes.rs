@@ -3,10 +3,11 @@
 
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
-use aya::maps::{Map, MapError};
-use aya::{Btf, Ebpf};
+use aya::maps::{Map, MapError, PerCpuArray, PerCpuValues};
+use aya::util::nr_cpus;
+use aya::{Btf, Ebpf, Pod};
 use rustc_hash::FxHashSet;
-use tcptrace_common::names;
+use tcptrace_common::names::{self, PLACES};
 use tcptrace_common::record::Kind;
 use tcptrace_core::decode::{DecodeError, Hz, Raw, RawPeek, RawRow, WakeFunctions};
 
@@ -110,9 +111,38 @@ impl Probes {
                 .flatten();
             this.try_hook(&btf, hook, lacks)?;
         }
+        this.forget_the_unpaired()?;
         this.functions(&btf, &layout, options)?;
         this.reset_reasons = layout.reset_reasons;
         Ok(this)
+    }
+
+    /// What the first programs handled before their understudies were attached stays noted, and would
+    /// vouch for another event of a socket that has the same address one day. One that is under way
+    /// now is reported twice, and known by that.
+    fn forget_the_unpaired(&mut self) -> Result<(), KernelError> {
+        // A change is a socket and a pair of states.
+        self.zero::<[u64; 2 * PLACES]>(names::HANDLED)?;
+        self.zero::<[u64; PLACES]>(names::ENDED)
+    }
+
+    fn zero<T: Pod + Default>(&mut self, name: &'static str) -> Result<(), KernelError> {
+        let refused = |detail: String| KernelError::Refused {
+            what: format!("empty the map {name}"),
+            detail,
+        };
+        let map = self
+            .ebpf
+            .map_mut(name)
+            .ok_or_else(|| refused("the object has no such map".to_owned()))?;
+        let mut table: PerCpuArray<_, T> =
+            PerCpuArray::try_from(map).map_err(|error| refused(error.to_string()))?;
+        let cpus = nr_cpus().map_err(|(file, error)| refused(format!("{file}: {error}")))?;
+        let empty = PerCpuValues::try_from(vec![T::default(); cpus])
+            .map_err(|error| refused(error.to_string()))?;
+        table
+            .set(0, empty, 0)
+            .map_err(|error| refused(error.to_string()))
     }
 
     /// Loads what looks at sockets: on demand, and by iterating.
