@@ -2,7 +2,7 @@
 //! are older than it; and what is no leak.
 
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use anyhow::Result;
@@ -11,7 +11,7 @@ use tcptrace_lab::client::connect;
 use tcptrace_lab::netns::Netns;
 use tcptrace_lab::patient::Patient;
 use tcptrace_lab::recording::Finding;
-use tcptrace_lab::sockets::{State, await_count};
+use tcptrace_lab::sockets::{State, await_count, on_port};
 
 /// With `--close-wait-after 2s`, three looks over 2 s and a busy machine.
 const SOON: Duration = Duration::from_secs(30);
@@ -43,6 +43,21 @@ fn check(case: Case) -> Result<()> {
     })
 }
 
+/// Time to accept, for those that do, and to register what was accepted.
+fn give_time_to_accept(netns: &Netns, port: u16) -> Result<()> {
+    let until = Instant::now() + Duration::from_secs(2);
+    // What was not accepted, or is held by nobody, has no inode.
+    while on_port(netns, port, State::Established)?
+        .iter()
+        .any(|row| row.inode == 0)
+        && Instant::now() < until
+    {
+        thread::sleep(Duration::from_millis(50));
+    }
+    thread::sleep(Duration::from_millis(300));
+    Ok(())
+}
+
 fn run(case: Case, patient_first: bool) -> Result<()> {
     let netns = Netns::new()?;
     let record = || Agent::record(&format!("--close-wait-after 2s --netns {}", netns.inode()));
@@ -52,8 +67,7 @@ fn run(case: Case, patient_first: bool) -> Result<()> {
     }
     let patient = Patient::start(&netns, case.patient)?;
     let clients = connect(&netns, patient.address(), 3)?;
-    // Time to accept and to register what was accepted.
-    thread::sleep(Duration::from_millis(300));
+    give_time_to_accept(&netns, patient.port())?;
     if case.stopped {
         patient.stop()?;
     }

@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::thread;
 
 use anyhow::{Context, Result};
+use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 
 use crate::close_wait::park_forever;
 use crate::{Listen, listening, say_ready};
@@ -50,6 +51,8 @@ fn owned(fd: RawFd) -> OwnedFd {
 
 /// Makes a map with the program attached.
 fn map() -> io::Result<OwnedFd> {
+    // Up to Linux 5.10 all maps of a user count against it.
+    setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY)?;
     let mut attributes = [0; 16];
     attributes[0] = pair(SOCKMAP, 4);
     attributes[1] = pair(4, 64);
