@@ -15,7 +15,7 @@ Examples:
   cargo xtask bench --only churn,ebpf       the saturating load, and the programs under it
   cargo xtask bench --json > bench.json     every sample, medians and ratios
 
-Loads: churn, ebpf, stacks, syscalls, idle, listeners, close-wait, storm, replay.
+Loads: churn, ebpf, stacks, syscalls, idle, listeners, close-wait, storm, replay, report.
 Modes take turns in each round, and ratios are taken within a round; still, a machine that does
 something else gives worse numbers. Peers (libbpf-tools tcpstates and tcplife, bpftrace, ss) are
 measured where they are installed: `apt install libbpf-tools bpftrace iproute2`.

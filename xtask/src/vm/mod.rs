@@ -44,6 +44,10 @@ pub(crate) struct Args {
     /// Every kernel at its best, and the lower tiers where they differ most
     #[arg(long, conflicts_with_all = ["kernel", "tier"])]
     matrix: bool,
+    /// Of the matrix only the probes and the scenarios that a first look needs: three minutes a guest,
+    /// where it is emulated, instead of ten and more
+    #[arg(long, requires = "matrix")]
+    brief: bool,
     /// Guests at a time
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     jobs: usize,
@@ -106,6 +110,8 @@ pub(crate) enum Scope {
     Every,
     /// Those that lean on what differs between kernels most.
     Core,
+    /// Of these, the ones that a first look needs.
+    Brief,
 }
 
 /// The matrix: every line at its best, and the ways that no line is best at on the line where
@@ -120,14 +126,17 @@ const MATRIX: [(Line, Tier, Scope); 6] = [
     (Line::V5_10, Tier::Tracepoint, Scope::Every),
 ];
 
-/// Runs the matrix as `cargo xtask vm --matrix` does.
-pub(crate) fn matrix() -> Result<Tally> {
+/// Runs the matrix as `cargo xtask vm --matrix` does, or with `--brief`.
+pub(crate) fn matrix(brief: bool) -> Result<Tally> {
     #[derive(Parser)]
     struct Words {
         #[command(flatten)]
         args: Args,
     }
-    run(&Words::parse_from(["vm", "--matrix"]).args)
+    let words = ["vm", "--matrix"]
+        .into_iter()
+        .chain(brief.then_some("--brief"));
+    run(&Words::parse_from(words).args)
 }
 
 /// Runs the tests or the command on each kernel; fails when one failed.
@@ -140,7 +149,10 @@ pub(crate) fn run(args: &Args) -> Result<Tally> {
         &args.kernel
     };
     let wanted: Vec<_> = if args.matrix {
-        MATRIX.to_vec()
+        let scope = |scope| if args.brief { Scope::Brief } else { scope };
+        MATRIX
+            .map(|(line, tier, full)| (line, tier, scope(full)))
+            .to_vec()
     } else {
         lines
             .iter()
