@@ -12,6 +12,7 @@ use serde_json::Value;
 use tcptrace_lab::agent::Agent;
 use tcptrace_lab::client::connect;
 use tcptrace_lab::netns::Netns;
+use tcptrace_lab::patience;
 use tcptrace_lab::patient::Patient;
 use tcptrace_lab::recording::Recording;
 use tcptrace_lab::sockets::{State, await_count};
@@ -26,7 +27,9 @@ fn short_connections(address: &str, count: usize) -> Result<(Recording, HashSet<
     )?;
     let ports = load.ready()["ports"].as_array().context("no ports")?;
     let ports = ports.iter().filter_map(Value::as_u64).collect();
-    thread::sleep(Duration::from_millis(500));
+    load.finish()?;
+    // For the last FINs.
+    thread::sleep(Duration::from_millis(500) * patience());
     let recording = agent.finish()?;
     assert_eq!(recording.losses()?, 0);
     Ok((recording, ports))

@@ -28,27 +28,31 @@ struct Seen {
     ports: BTreeSet<Port>,
 }
 
+impl Seen {
+    fn roll_up(&mut self, service: Service) -> Service {
+        let (apart, together) = match service {
+            Service::Remote(address, port) => (
+                told_apart(&mut self.remotes, (address, port), REMOTES),
+                Service::ManyRemotes,
+            ),
+            Service::Local(port) => (told_apart(&mut self.ports, port, PORTS), Service::ManyPorts),
+            Service::ManyRemotes | Service::ManyPorts | Service::Unknown => return service,
+        };
+        if apart { service } else { together }
+    }
+}
+
 impl Services {
     /// The service, rolled up where the program has too many.
     pub(in crate::rules) fn roll_up(&mut self, owner: &Program, service: Service) -> Service {
-        if !self.0.contains_key(owner) {
-            if self.0.len() >= PROGRAMS && !self.forget_a_stranger() {
-                return service;
-            }
-            self.0.insert(owner.clone(), Seen::default());
+        if let Some(seen) = self.0.get_mut(owner) {
+            return seen.roll_up(service);
         }
-        let Some(seen) = self.0.get_mut(owner) else {
+        if self.0.len() >= PROGRAMS && !self.forget_a_stranger() {
             return service;
-        };
-        let (apart, together) = match service {
-            Service::Remote(address, port) => (
-                told_apart(&mut seen.remotes, (address, port), REMOTES),
-                Service::ManyRemotes,
-            ),
-            Service::Local(port) => (told_apart(&mut seen.ports, port, PORTS), Service::ManyPorts),
-            _ => return service,
-        };
-        if apart { service } else { together }
+        }
+        let seen = self.0.entry(owner.clone()).or_default();
+        seen.roll_up(service)
     }
 
     /// Forgets a process of which only the pid is known; its like are many and short-lived.
