@@ -4,11 +4,10 @@
 //! the live engine saw; a tick is applied only after everything older than it has been drained;
 //! nothing here blocks on a terminal, a file or a network.
 
+mod front;
 mod on_demand;
 pub(crate) mod play;
 
-use std::fmt;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,8 +21,8 @@ use crate::failure::Failure;
 use crate::gate::Gate;
 use crate::kernel::{HostFacts, Kernel};
 use crate::recording::{self, RecordError, Recorder, Summary};
-use crate::tui::Play;
 
+pub(crate) use front::{Flow, Front};
 use on_demand::OnDemand;
 pub(crate) use on_demand::Opener;
 
@@ -68,61 +67,6 @@ pub(crate) enum Ended {
     BrokenPipe,
     /// The file system is nearly full; the recording ends while a footer still fits.
     DiskLow,
-}
-
-/// How the loop goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flow {
-    /// On.
-    Continue,
-    /// The user is done.
-    Quit,
-    /// A recording is to start, or the one that runs is to end.
-    Record,
-    /// Of a replay.
-    Play(Play),
-}
-
-/// Who looks on while facts flow: the TUI, or a progress line.
-pub(crate) trait Front {
-    /// What the user may do.
-    type Event;
-
-    /// Waits for the user; never ends where there is none.
-    fn event(&mut self) -> impl Future<Output = Self::Event>;
-
-    /// Takes in what the user did.
-    fn handle(&mut self, event: Self::Event, engine: &Engine) -> Result<Flow, Failure>;
-
-    /// A finding opened, changed or resolved.
-    fn finding(&mut self, finding: &Finding, engine: &Engine);
-
-    /// Something that the user should know while the run goes on.
-    fn warn(&mut self, warning: &dyn fmt::Display);
-
-    /// Something that was asked for has happened, or could not.
-    fn tell(&mut self, news: &dyn fmt::Display) {
-        self.warn(news);
-    }
-
-    /// What time it is; called before each refresh of a live run.
-    fn clock(&mut self, _: MonoNs) {}
-
-    /// The process was stopped and goes on: the terminal may have been anybody's.
-    fn resumed(&mut self) -> Result<(), Failure> {
-        Ok(())
-    }
-
-    /// What the user looks at and the engine has not asked for; called once a second.
-    fn wishes(&mut self) -> Vec<Request> {
-        Vec::new()
-    }
-
-    /// A replay has come so far; `anew` when it went back and the engine is another one.
-    fn replayed(&mut self, _position: String, _anew: bool) {}
-
-    /// Shows the state of things; called at most ten times a second.
-    fn refresh(&mut self, engine: &Engine, recorder: Option<&Recorder>) -> Result<(), Failure>;
 }
 
 /// Facts, the engine, and the recording.
