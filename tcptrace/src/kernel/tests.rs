@@ -7,7 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use tcptrace_core::input::{
-    Accept, Inspection, ListenerSample, Loss, SnapshotMark, SnapshotPhase, SocketRow, Transition,
+    Accept, Inspection, ListenerSample, Loss, LossCause, SnapshotMark, SnapshotPhase, SocketRow,
+    Transition,
 };
 use tcptrace_core::tcp::TcpState;
 use tcptrace_core::units::{Fd, Port, SockId};
@@ -398,6 +399,14 @@ fn a_filling_queue_is_sampled() {
 
 #[test]
 fn every_life_is_whole_while_snapshots_go_on() {
+    // From Linux 7 on a tracepoint's program may be preempted: whatever else runs on that processor
+    // skips it, and what interrupts the understudy skips both. That is counted, and then lives have gaps.
+    let whole = (0..3).any(|_| lives_are_whole_while_snapshots_go_on());
+    assert!(whole, "something was lost each time");
+}
+
+/// Whether nothing was lost; if so, every life is whole.
+fn lives_are_whole_while_snapshots_go_on() -> bool {
     let mut watch = Watch::new();
     watch.told.clear();
     let (server, address) = listener();
@@ -442,6 +451,13 @@ fn every_life_is_whole_while_snapshots_go_on() {
 
     // Losses are told by the poll; whatever was recovered is no loss.
     watch.kernel.poll(&mut watch.told);
+    let skipped = |input: &Input| {
+        matches!(input, Input::Loss(it) if it.cause == LossCause::Recursion
+            && it.kind.as_deref() == Some("transition"))
+    };
+    if watch.told.iter().any(skipped) {
+        return false;
+    }
     let mut states = FxHashMap::<SockId, (usize, Option<TcpState>)>::default();
     for input in &watch.told {
         // From Linux 7 on a tracepoint's program may be preempted, and then the exits of other tests'
@@ -477,6 +493,7 @@ fn every_life_is_whole_while_snapshots_go_on() {
     }
     let unended = states.values().filter(|life| life.0 != usize::MAX / 2);
     assert_eq!(unended.count(), 0);
+    true
 }
 
 /// Enough for addresses to be reused hundreds of times, and for a dozen snapshots meanwhile.
