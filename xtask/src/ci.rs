@@ -111,9 +111,6 @@ mod tests {
         ];
         assert_eq!(steps, expected);
         let run = include_str!("../../.ci/run");
-        assert_eq!(
-            run.lines().last(),
-            Some("cargo xtask ci --install --kernels brief")
-        );
+        assert_eq!(run.lines().last(), Some("cargo xtask ci --install"));
     }
 }
