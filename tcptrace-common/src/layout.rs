@@ -97,6 +97,7 @@ layout! {
     sk_err: Offset "sock" "sk_err" Mandatory;
     sk_shutdown: Offset "sock" "sk_shutdown" Mandatory;
     sk_socket: Offset "sock" "sk_socket" Mandatory;
+    sk_txhash: Offset "sock" "sk_txhash" Mandatory;
     sk_ack_backlog: Offset "sock" "sk_ack_backlog" Mandatory;
     sk_max_ack_backlog: Offset "sock" "sk_max_ack_backlog" Mandatory;
     sk_drops: Offset "sock" "sk_drops" Optional("listener drops");
@@ -204,6 +205,9 @@ layout! {
     may_probe: Fact "" "bpf_probe_read_kernel" Mandatory;
     /// 1 when the kernel has `bpf_sock_from_file` (Linux 5.11 on).
     has_sock_from_file: Fact "" "bpf_sock_from_file" Mandatory;
+    /// 1 when what a tracepoint calls may be preempted: Linux 7.0 on guards it with SRCU, whose fast
+    /// flavour has a constructor of its own since 6.19.
+    preemptible: Fact "" "init_srcu_struct_fast" Mandatory;
     sys_exit_ret: Offset "syscall_trace_exit" "ret" ACCEPT;
 }
 

@@ -8,19 +8,18 @@ use aya_ebpf::programs::BtfTracePointContext;
 use tcptrace_common::record::{Gone, Kind};
 
 use crate::emit::{self, Player};
-use crate::handled::{self, Places};
+use crate::handled::{self, Event, Places};
 use crate::layout::Plain;
 use crate::{filter, sock};
 
 /// Per CPU, the last ends that [`destroy`] handled. See `destroy_understudy.rs`.
 #[map]
-pub(crate) static ENDED: PerCpuArray<Places<u64>> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static ENDED: PerCpuArray<Places> = PerCpuArray::with_max_entries(1, 0);
 
 #[btf_tracepoint(function = "tcp_destroy_sock")]
 pub(crate) fn destroy(ctx: BtfTracePointContext) -> i32 {
     report(&ctx, Player::First);
-    let sk: *const u8 = ctx.arg(0);
-    handled::note(&ENDED, sk as u64);
+    handled::note(&ENDED, Event::new(ctx.arg(0), 0));
     0
 }
 

@@ -22,47 +22,21 @@ const SYN_RECV: i32 = 3;
 const FIN_WAIT1: i32 = 4;
 const CLOSE: i32 = 7;
 
-/// A state change, as the two programs compare it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(C)]
-pub(crate) struct Change {
-    pub(crate) sock: u64,
-    pub(crate) states: u64,
-}
-
 /// Per CPU, the last changes that [`state`] handled. See `understudy.rs`.
 #[map]
-pub(crate) static HANDLED: PerCpuArray<Places<Change>> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static HANDLED: PerCpuArray<Places> = PerCpuArray::with_max_entries(1, 0);
 
-impl Change {
-    #[inline(always)]
-    pub(crate) fn of(ctx: &BtfTracePointContext) -> Self {
-        let sk: *const u8 = ctx.arg(0);
-        let (from, to): (i32, i32) = (ctx.arg(1), ctx.arg(2));
-        Self {
-            sock: sk as u64,
-            states: (from as u32 as u64) << 32 | to as u32 as u64,
-        }
-    }
-}
-
-impl Event for Change {
-    #[inline(always)]
-    fn is_empty(&self) -> bool {
-        self.sock == 0
-    }
-
-    #[inline(always)]
-    fn clear(&mut self) {
-        self.sock = 0;
-    }
+/// The change in the context, as the two programs compare it.
+#[inline(always)]
+pub(crate) fn change(ctx: &BtfTracePointContext) -> Event {
+    let (from, to): (i32, i32) = (ctx.arg(1), ctx.arg(2));
+    Event::new(ctx.arg(0), (from as u32) << 8 | to as u32)
 }
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub(crate) fn state(ctx: BtfTracePointContext) -> i32 {
     report(&ctx, 0);
-    let change = Change::of(&ctx);
-    handled::note(&HANDLED, change);
+    handled::note(&HANDLED, change(&ctx));
     0
 }
 

@@ -1,22 +1,38 @@
-//! The second program on `sock:inet_sock_set_state`, attached after the first and so run after it.
+//! The programs on `sock:inet_sock_set_state` that are attached after the first and so run after it.
 //!
 //! From Linux 6.1 on the kernel skips a program that interrupts itself on one CPU. The first program
 //! leaves each change that it handled in a per-CPU table (`handled.rs`); when the table does not name
-//! it, it was skipped, and this one reports the change, flagged. At worst an interrupt between the two
-//! makes a flagged duplicate, which the agent recognises: the socket is in that state already.
+//! it, it was skipped, and the understudy reports the change, flagged. At worst an interrupt between
+//! the two makes a flagged duplicate, which the agent recognises: the socket is in that state already.
+//!
+//! One is enough where only softirqs interrupt. From Linux 7.0 on a task may be preempted within a
+//! program, which is then skipped on that CPU until the task goes on, for milliseconds; what is
+//! preempted meanwhile within the understudy skips that too. So two more follow there.
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use tcptrace_common::record::flag;
 
-use crate::handled;
-use crate::state::{Change, HANDLED, report};
+use crate::handled::Understudy;
+use crate::state::{HANDLED, change, report};
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub(crate) fn understudy(ctx: BtfTracePointContext) -> i32 {
-    let change = Change::of(&ctx);
-    if !handled::take(&HANDLED, change) {
-        report(&ctx, flag::UNDERSTUDY);
-    }
+    stand_in(&ctx, Understudy::first())
+}
+
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub(crate) fn understudy_2(ctx: BtfTracePointContext) -> i32 {
+    stand_in(&ctx, Understudy::Early)
+}
+
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub(crate) fn understudy_3(ctx: BtfTracePointContext) -> i32 {
+    stand_in(&ctx, Understudy::Last)
+}
+
+#[inline(always)]
+fn stand_in(ctx: &BtfTracePointContext, understudy: Understudy) -> i32 {
+    understudy.stand_in(&HANDLED, change(ctx), || report(ctx, flag::UNDERSTUDY));
     0
 }

@@ -117,12 +117,24 @@ const fn other(
 
 /// In the order of attachment. The end of sockets comes first: an address must not change its owner
 /// unseen. An understudy must come after the program that it stands in for.
-pub(crate) const TRACEPOINTS: [Hook; 9] = {
+pub(crate) const TRACEPOINTS: [Hook; 13] = {
     use Purpose::{Exits, Resets, Retransmits, States, SynAcks, Understudies};
     [
         tracepoint("destroy", "tcp:tcp_destroy_sock", Kind::Destroy, States),
         tracepoint(
             "destroy_understudy",
+            "tcp:tcp_destroy_sock",
+            Kind::Destroy,
+            Understudies,
+        ),
+        tracepoint(
+            "destroy_understudy_2",
+            "tcp:tcp_destroy_sock",
+            Kind::Destroy,
+            Understudies,
+        ),
+        tracepoint(
+            "destroy_understudy_3",
             "tcp:tcp_destroy_sock",
             Kind::Destroy,
             Understudies,
@@ -141,6 +153,18 @@ pub(crate) const TRACEPOINTS: [Hook; 9] = {
         ),
         tracepoint(
             "understudy",
+            "sock:inet_sock_set_state",
+            Kind::Transition,
+            Understudies,
+        ),
+        tracepoint(
+            "understudy_2",
+            "sock:inet_sock_set_state",
+            Kind::Transition,
+            Understudies,
+        ),
+        tracepoint(
+            "understudy_3",
             "sock:inet_sock_set_state",
             Kind::Transition,
             Understudies,
@@ -307,7 +331,19 @@ pub(crate) const ON_DEMAND: [Hook; 3] = {
 };
 
 /// The programs that stand in for others.
-pub(crate) const UNDERSTUDIES: [&str; 2] = ["understudy", "destroy_understudy"];
+pub(crate) const UNDERSTUDIES: [&str; 6] = [
+    "understudy",
+    "destroy_understudy",
+    "understudy_2",
+    "destroy_understudy_2",
+    "understudy_3",
+    "destroy_understudy_3",
+];
+
+/// Those of them that only kernels need whose tracepoints may be preempted.
+pub(crate) fn minds_preemption(program: &str) -> bool {
+    UNDERSTUDIES[2..].contains(&program)
+}
 
 /// Every program, for the documents and tests.
 #[cfg(test)]

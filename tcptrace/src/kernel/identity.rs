@@ -61,6 +61,8 @@ pub(crate) struct Identities {
     evicted: u64,
     /// Lives whose end nobody reported: their address came back with another socket.
     unreported: u64,
+    /// State changes that were not reported, as the next one of the same socket shows.
+    gaps: u64,
 }
 
 /// What a record means.
@@ -100,6 +102,7 @@ impl Default for Identities {
             snapshot: false,
             evicted: 0,
             unreported: 0,
+            gaps: 0,
         }
     }
 }
@@ -129,8 +132,10 @@ impl Identities {
         }
         let life = life.expect("a life was found or begun");
         life.learn(&raw.key);
+        let gap = !life.follows(raw.from);
         life.step(states, raw.at, raw.understudy);
         let key = life.key();
+        self.gaps += u64::from(gap);
         if raw.to == TcpState::Listen {
             self.listeners.insert(key.sock, raw.key.sock);
         } else if raw.from == TcpState::Listen && !birth {
@@ -356,6 +361,11 @@ impl Identities {
     /// Lives whose end was not reported.
     pub(crate) fn unreported(&self) -> u64 {
         self.unreported
+    }
+
+    /// State changes so far that the next one of the same socket shows to be missing.
+    pub(crate) fn gaps(&self) -> u64 {
+        self.gaps
     }
 
     /// How many sockets were forgotten for want of room, since the start.

@@ -114,6 +114,7 @@ fn fact(btf: &Btf, name: &str) -> Option<u16> {
         "has_task_btf" => Some(u16::from(
             btf.arguments("bpf_get_current_task_btf").is_some(),
         )),
+        "preemptible" => Some(u16::from(btf.arguments("init_srcu_struct_fast").is_some())),
         "may_probe" => Some(u16::from(!locked_down())),
         "has_sock_from_file" => Some(u16::from(btf.arguments("bpf_sock_from_file").is_some())),
         "accept_args" => u16::try_from(btf.arguments("inet_csk_accept")?).ok(),

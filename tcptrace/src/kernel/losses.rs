@@ -6,7 +6,27 @@ use tcptrace_common::record::Kind;
 use tcptrace_core::input::{Input, Loss, LossCause};
 use tcptrace_core::units::MonoNs;
 
-use super::probes::Losses;
+/// Running totals of what was lost.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Losses {
+    /// Records for which the ring had no room, by kind.
+    pub(crate) ring: Vec<(Kind, u64)>,
+    /// Probes that the kernel skipped because they had interrupted themselves, by kind; for
+    /// transitions and ends less those that an understudy recovered (see `Probes::recovered`).
+    pub(crate) recursion: Vec<(Kind, u64)>,
+}
+
+impl Losses {
+    /// Adds the state changes that the lives of sockets show to be missing, for when the kernel's own
+    /// numbers say nothing. What the ring had no room for is among them.
+    pub(crate) fn infer(&mut self, gaps: u64) {
+        let ring = self.ring.iter().filter(|it| it.0 == Kind::Transition);
+        let skipped = gaps.saturating_sub(ring.map(|it| it.1).sum());
+        if skipped > 0 {
+            self.recursion.push((Kind::Transition, skipped));
+        }
+    }
+}
 
 /// The totals that were told last.
 #[derive(Debug, Default)]

@@ -280,8 +280,11 @@ impl Kernel {
     }
 
     fn tell_losses(&mut self, sink: &mut Vec<Input>) {
-        let losses = self.probes.losses();
+        let mut losses = self.probes.losses();
         let identities = &self.edge.identities;
+        if self.filter.is_active() {
+            losses.infer(identities.gaps());
+        }
         let (evicted, unreported) = (identities.evicted(), identities.unreported());
         self.losses
             .tell(losses, evicted, unreported, clock::now(), sink);

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use aya::maps::{Map, MapError, PerCpuArray, PerCpuValues};
 use aya::util::nr_cpus;
-use aya::{Btf, Ebpf, Pod};
+use aya::{Btf, Ebpf};
 use rustc_hash::FxHashSet;
 use tcptrace_common::names::{self, PLACES};
 use tcptrace_common::record::Kind;
@@ -13,9 +13,12 @@ use tcptrace_core::decode::{DecodeError, Hz, Raw, RawPeek, RawRow, WakeFunctions
 
 use super::diagnostics::Diagnostics;
 use super::error::KernelError;
-use super::hooks::{DESCRIPTORS, Hook, ON_DEMAND, Purpose, TABLES, TRACEPOINTS, UNDERSTUDIES};
+use super::hooks::{
+    self, DESCRIPTORS, Hook, ON_DEMAND, Purpose, TABLES, TRACEPOINTS, UNDERSTUDIES,
+};
 use super::layout::{self, Resolved};
 use super::load;
+use super::losses::Losses;
 use super::on_demand::OnDemand;
 use super::ring::Ring;
 use super::{iterators, learn, process};
@@ -32,16 +35,6 @@ pub(crate) struct SnapshotEnd {
     pub(crate) rows: u64,
     /// Nothing was cut off.
     pub(crate) complete: bool,
-}
-
-/// Running totals of what was lost.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Losses {
-    /// Records for which the ring had no room, by kind.
-    pub(crate) ring: Vec<(Kind, u64)>,
-    /// Probes that the kernel skipped because they had interrupted themselves, by kind; for
-    /// transitions and ends less those that an understudy recovered (see [`Probes::recovered`]).
-    pub(crate) recursion: Vec<(Kind, u64)>,
 }
 
 /// The loaded probes.
@@ -105,7 +98,11 @@ impl Probes {
         };
         // Before the rest is attached, so that our own sockets are not traced.
         this.inspect(&btf, &layout);
+        let preemptible = layout.entry("preemptible") == Some(1);
         for hook in &TRACEPOINTS {
+            if hooks::minds_preemption(hook.program) && !preemptible {
+                continue;
+            }
             let lacks = (hook.program == "synack")
                 .then(|| layout.lacks("SYN-ACK retransmits"))
                 .flatten();
@@ -121,12 +118,11 @@ impl Probes {
     /// vouch for another event of a socket that has the same address one day. One that is under way
     /// now is reported twice, and known by that.
     fn forget_the_unpaired(&mut self) -> Result<(), KernelError> {
-        // A change is a socket and a pair of states.
-        self.zero::<[u64; 2 * PLACES]>(names::HANDLED)?;
-        self.zero::<[u64; PLACES]>(names::ENDED)
+        self.zero(names::HANDLED)?;
+        self.zero(names::ENDED)
     }
 
-    fn zero<T: Pod + Default>(&mut self, name: &'static str) -> Result<(), KernelError> {
+    fn zero(&mut self, name: &'static str) -> Result<(), KernelError> {
         let refused = |detail: String| KernelError::Refused {
             what: format!("empty the map {name}"),
             detail,
@@ -135,10 +131,10 @@ impl Probes {
             .ebpf
             .map_mut(name)
             .ok_or_else(|| refused("the object has no such map".to_owned()))?;
-        let mut table: PerCpuArray<_, T> =
+        let mut table: PerCpuArray<_, [u64; 2 * PLACES]> =
             PerCpuArray::try_from(map).map_err(|error| refused(error.to_string()))?;
         let cpus = nr_cpus().map_err(|(file, error)| refused(format!("{file}: {error}")))?;
-        let empty = PerCpuValues::try_from(vec![T::default(); cpus])
+        let empty = PerCpuValues::try_from(vec![[0; 2 * PLACES]; cpus])
             .map_err(|error| refused(error.to_string()))?;
         table
             .set(0, empty, 0)

@@ -197,6 +197,11 @@ impl Life {
         }
     }
 
+    /// Whether a change from this state follows the last one that was reported.
+    pub(super) fn follows(&self, from: TcpState) -> bool {
+        self.from.is_none() || self.state == Some(from)
+    }
+
     /// A state change.
     pub(super) fn step(&mut self, states: (TcpState, TcpState), at: MonoNs, understudy: bool) {
         self.from = Some(states.0);
