@@ -53,7 +53,7 @@ pub(crate) fn accept_kretprobe(ctx: RetProbeContext) -> u32 {
 #[inline(always)]
 fn untyped<C: EbpfContext>(ctx: &C, sk: u64) -> u32 {
     let sk = sk as *const u8;
-    if !sk.is_null() && resolve::is_tcp(sk) {
+    if !sk.is_null() && resolve::is_tcp::<Probe>(sk) {
         emit::<Probe, C>(ctx, sk, sk);
     }
     0

@@ -10,8 +10,9 @@ use tcptrace_common::record::{AcceptBody, Kind};
 
 use crate::emit::{self, About};
 use crate::layout::{Memory, Probe, at};
+use crate::resolve::{self, SockFields};
+use crate::sock;
 use crate::stack::{self, Call};
-use crate::{resolve, sock};
 
 #[tracepoint(category = "syscalls", name = "sys_exit_accept")]
 pub(crate) fn accept_syscall(ctx: TracePointContext) -> u32 {
@@ -29,13 +30,12 @@ fn accepted(ctx: &TracePointContext) -> u32 {
     if fd < 0 {
         return 0;
     }
-    let sk = resolve::descriptor(fd as u64);
-    if sk.is_null() {
+    let Some(sk) = resolve::descriptor(fd as u64) else {
         return 0;
-    }
+    };
     let id = bpf_get_current_pid_tgid();
     let about = About {
-        sock: sk as u64,
+        sock: sk.address() as u64,
         pid: (id >> 32) as u32,
         ..About::default()
     };
@@ -44,8 +44,8 @@ fn accepted(ctx: &TracePointContext) -> u32 {
         fd: fd as i32,
         reserved: [0; 2],
     };
-    let identity = sock::identity::<Probe>(sk);
-    emit::event::<Probe, _>(Kind::Accept, sk, &identity, about, body);
+    let identity = sock::identity::<SockFields>(sk.base());
+    emit::event::<SockFields, _>(Kind::Accept, sk.base(), &identity, about, body);
     stack::emit(ctx, about.sock, &identity, about.pid, Call::Accepted);
     0
 }

@@ -76,7 +76,7 @@ extern "C" fn descriptors_probe(ctx: *const TaskFile) -> i32 {
     if task.is_null() || file.is_null() {
         return 0;
     }
-    let sk = resolve::of_file(file);
+    let sk = resolve::of_file(file).map_or(core::ptr::null(), |sk| sk.address());
     if sk.is_null() {
         return 0;
     }

@@ -47,18 +47,13 @@ pub(crate) fn note(table: &PerCpuArray<Places>, event: Event) {
     };
     // SAFETY: the places are this CPU's; a torn event only costs a duplicate.
     let places = unsafe { &mut *places };
-    let mut free = 0;
-    let mut index = PLACES;
-    while index > 0 {
-        index -= 1;
-        if places[index].sock == event.sock {
-            places[index].sock = 0;
-        }
-        if places[index].sock == 0 {
-            free = index;
+    for place in places.iter_mut() {
+        if place.sock == 0 || place.sock == event.sock {
+            *place = event;
+            return;
         }
     }
-    places[free] = event;
+    places[0] = event;
 }
 
 /// Who stands in for a program that was skipped.

@@ -38,6 +38,9 @@ pub(crate) trait Memory {
     /// Whether a pointer must be compared with NULL before it is followed.
     const MINDS_NULL: bool;
 
+    /// How to read what a pointer that was read leads to.
+    type Behind: Memory;
+
     /// Reads a `T` at `base + offset`; zeroes where there is none.
     fn get<T: Copy>(base: *const u8, offset: usize) -> T;
 }
@@ -49,6 +52,8 @@ impl Memory for Plain {
     /// A fault is harmless by itself, but on 5.10 its fixup can miss while a program is being
     /// detached, and the host panics.
     const MINDS_NULL: bool = true;
+
+    type Behind = Self;
 
     #[inline(always)]
     fn get<T: Copy>(base: *const u8, offset: usize) -> T {
@@ -64,6 +69,8 @@ pub(crate) struct Probe;
 impl Memory for Probe {
     const MINDS_NULL: bool = false;
 
+    type Behind = Self;
+
     /// The result of the helper is ignored on purpose: it fills with zeroes on a fault, and a branch
     /// for each read explodes in the verifier.
     #[inline(always)]
@@ -77,6 +84,63 @@ impl Memory for Probe {
                 base.wrapping_add(offset).cast(),
             );
             value.assume_init()
+        }
+    }
+}
+
+/// The beginning of a structure, fetched by one probe read: most of what one costs is the call, so
+/// several fields that lie close together come at the price of one.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Beginning<const WORDS: usize> {
+    address: *const u8,
+    words: [u64; WORDS],
+}
+
+impl<const WORDS: usize> Beginning<WORDS> {
+    #[inline(always)]
+    pub(crate) fn of(address: *const u8) -> Self {
+        Self {
+            address,
+            words: Probe::get(address, 0),
+        }
+    }
+
+    /// Where the structure lies in the kernel.
+    #[inline(always)]
+    pub(crate) fn address(&self) -> *const u8 {
+        self.address
+    }
+
+    /// As the base for reads by [`Near`].
+    #[inline(always)]
+    pub(crate) fn base(&self) -> *const u8 {
+        core::ptr::from_ref(self).cast()
+    }
+}
+
+/// Loads from a [`Beginning`], and probe reads of what lies behind it.
+pub(crate) struct Near<const WORDS: usize>;
+
+impl<const WORDS: usize> Memory for Near<WORDS> {
+    const MINDS_NULL: bool = false;
+
+    type Behind = Probe;
+
+    /// The offset is a constant for the verifier, which folds the branch away.
+    #[inline(always)]
+    fn get<T: Copy>(base: *const u8, offset: usize) -> T {
+        let beginning = base.cast::<Beginning<WORDS>>();
+        // SAFETY: the base of this memory is a Beginning, and the load lies within its words.
+        unsafe {
+            // The verifier admits aligned loads of the stack only.
+            if offset + size_of::<T>() <= WORDS * size_of::<u64>() && offset % align_of::<T>() == 0
+            {
+                let words = (&raw const (*beginning).words).cast::<u8>();
+                words.add(offset).cast::<T>().read_volatile()
+            } else {
+                Probe::get((*beginning).address, offset)
+            }
         }
     }
 }

@@ -62,7 +62,7 @@ pub(crate) fn identity<M: Memory>(tp: *const u8) -> Identity {
 #[inline(always)]
 pub(crate) fn netns<M: Memory>(sk: *const u8) -> u32 {
     let net = M::get::<*const u8>(sk, at!(skc_net));
-    M::get::<u32>(net, at!(net_inum))
+    M::Behind::get::<u32>(net, at!(net_inum))
 }
 
 /// SOCK_DEAD and SOCK_DONE, as record flags.
