@@ -76,6 +76,7 @@ const KPROBE: Need = Optional("kprobes");
 const WAITER: Need = Optional("who waited at a FIN");
 const SENDING: Need = Optional("what the sending side waits for");
 const SETTINGS: Need = Optional("per-socket timeouts");
+const MAPPED: Need = Optional("zero-copy receive");
 const IPV6: Need = Optional("IPv6");
 const USAGE: Need = Optional("how a connection was used");
 
@@ -155,6 +156,8 @@ layout! {
     file_count: Offset "file" "f_count.counter" FILES;
     /// The reference count from Linux 6.13, which stores one less.
     file_ref: Offset "file" "f_ref.refcnt.counter" FILES;
+    file_mapping: Offset "file" "f_mapping" MAPPED;
+    mapping_tree: Offset "address_space" "i_mmap.rb_root.rb_node" MAPPED;
     inode_mode: Offset "inode" "i_mode" Mandatory;
     task_flags: Offset "task_struct" "flags" Mandatory;
     task_tgid: Offset "task_struct" "tgid" Mandatory;

@@ -54,6 +54,7 @@ unsafe fn look(peek: *mut Peek, address: u64) {
         (*peek).family = Probe::get(sk, at!(skc_family));
         (*peek).protocol = Probe::get(sk, at!(sk_protocol));
         sending(peek, sk);
+        (*peek).mapped = mapped(sk);
         (*peek).jiffies = bpf_jiffies64();
         let queue = Probe::get::<*const u8>(sk, at!(sk_wq));
         let head = queue.wrapping_add(at!(wq_wait_head));
@@ -96,7 +97,7 @@ unsafe fn sending(peek: *mut Peek, sk: *const u8) {
         (*peek).keepalive_time_jiffies = word(at!(tcp_keepalive_time));
         (*peek).keepalive_intvl_jiffies = word(at!(tcp_keepalive_intvl));
         (*peek).keepalive_probes = u16::from(byte(at!(tcp_keepalive_probes)));
-        (*peek).keepalive = u16::from(byte(at!(skc_flags)) >> KEEPOPEN & 1);
+        (*peek).keepalive = byte(at!(skc_flags)) >> KEEPOPEN & 1;
         (*peek).retransmits = byte(at!(icsk_retransmits));
         (*peek).backoff = byte(at!(icsk_backoff));
         (*peek).probes_out = byte(at!(icsk_probes_out));
@@ -114,6 +115,18 @@ unsafe fn sending(peek: *mut Peek, sk: *const u8) {
             0
         };
     }
+}
+
+/// Not 0 when some process has mapped the socket's file: its inode then has a tree of mappings.
+#[inline(always)]
+fn mapped(sk: *const u8) -> u8 {
+    if !has!(file_mapping) || !has!(mapping_tree) || !has!(socket_file) {
+        return 0;
+    }
+    let socket = Probe::get::<*const u8>(sk, at!(sk_socket));
+    let file = Probe::get::<*const u8>(socket, at!(socket_file));
+    let mapping = Probe::get::<*const u8>(file, at!(file_mapping));
+    u8::from(Probe::get::<u64>(mapping, at!(mapping_tree)) != 0)
 }
 
 /// Reads one entry. The last one read is the list's head, where the agent stops too.

@@ -50,6 +50,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             "clippy",
             "--workspace",
             "--all-targets",
+            "--all-features",
             "--",
             "-D",
             "warnings",
@@ -111,6 +112,9 @@ mod tests {
         ];
         assert_eq!(steps, expected);
         let run = include_str!("../../.ci/run");
-        assert_eq!(run.lines().last(), Some("cargo xtask ci --install"));
+        assert_eq!(
+            run.lines().last(),
+            Some("cargo xtask ci --install --kernels brief")
+        );
     }
 }

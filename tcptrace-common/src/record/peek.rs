@@ -55,7 +55,9 @@ pub struct Peek {
     /// `keepalive_probes`, or 0 for the namespace's.
     pub keepalive_probes: u16,
     /// Not 0: SO_KEEPALIVE.
-    pub keepalive: u16,
+    pub keepalive: u8,
+    /// Not 0: a process has mapped the socket, as zero-copy receive does.
+    pub mapped: u8,
     /// `icsk_retransmits`.
     pub retransmits: u8,
     /// `icsk_backoff`.

@@ -211,7 +211,7 @@ pub fn peek(bytes: &[u8], known: &WakeFunctions, hz: Hz) -> Result<Option<RawPee
     let data_ready = bytes.u64();
     let file_refs = bytes.u64();
     let (family, protocol) = (bytes.u16(), bytes.u16());
-    let sending = sending(&mut bytes, hz);
+    let (sending, mapped) = sending(&mut bytes, hz);
     let _jiffies = bytes.u64();
     let (head, last) = (bytes.u64(), bytes.u64());
     let tcp = protocol == IPPROTO_TCP && (family == AF_INET || family == AF_INET6);
@@ -233,7 +233,9 @@ pub fn peek(bytes: &[u8], known: &WakeFunctions, hz: Hz) -> Result<Option<RawPee
             .then(|| references(file_refs, known.file_ref_bias)),
         shutdown: fields.shutdown,
         error: (fields.error != 0).then_some(fields.error),
-        special_reader: known.data_ready != 0 && data_ready != known.data_ready,
+        // Zero-copy receive leaves the FIN where it is; who has read that has read it all.
+        special_reader: known.data_ready != 0 && data_ready != known.data_ready
+            || mapped && fields.unread > 0,
         waiters: waiters(&mut bytes, head, last, known),
         idle: (state != TcpState::Listen).then(|| hz.duration(fields.idle)),
         queue: fields.queue,
@@ -244,16 +246,18 @@ pub fn peek(bytes: &[u8], known: &WakeFunctions, hz: Hz) -> Result<Option<RawPee
 }
 
 /// Reads what the sending side waits for; 0 stands for "the namespace's" in settings.
-fn sending(bytes: &mut Bytes<'_>, hz: Hz) -> Option<Sending> {
+/// And whether the socket is mapped.
+fn sending(bytes: &mut Bytes<'_>, hz: Hz) -> (Option<Sending>, bool) {
     let own = |jiffies: u32| (jiffies != 0).then(|| hz.duration(jiffies));
     let (window, unsent) = (bytes.u32(), bytes.u32());
     let user_timeout = milliseconds(bytes.u32());
     let (time, interval) = (bytes.u32(), bytes.u32());
     let probes = u8::try_from(bytes.u16()).unwrap_or(u8::MAX);
-    let keepalive = bytes.u16() != 0;
+    let keepalive = bytes.u8() != 0;
+    let mapped = bytes.u8() != 0;
     let (retransmits, backoff, probes_out) = (bytes.u8(), bytes.u8(), bytes.u8());
     let known = bytes.u8() != 0;
-    known.then_some(Sending {
+    let sending = known.then_some(Sending {
         window,
         unsent,
         retransmits,
@@ -264,7 +268,8 @@ fn sending(bytes: &mut Bytes<'_>, hz: Hz) -> Option<Sending> {
         keepalive_time: own(time),
         keepalive_interval: own(interval),
         keepalive_probes: (probes != 0).then_some(probes),
-    })
+    });
+    (sending, mapped)
 }
 
 /// `f_ref` stores one less than the references, and dead values have the top bit set.

@@ -165,8 +165,8 @@ pub struct Inspection {
     pub file_refs: Option<u32>,
     /// `sk_shutdown`.
     pub shutdown: Shutdown,
-    /// `sk_data_ready` is not `sock_def_readable`: kTLS, sockmap, MPTCP or a kernel user reads it,
-    /// and the sequence numbers do not tell what the application saw.
+    /// `sk_data_ready` is not `sock_def_readable`: kTLS, sockmap, MPTCP or a kernel user reads it; or
+    /// it is mapped (zero-copy receive) with something unread. The sequence numbers do not tell what the application saw.
     pub special_reader: bool,
     /// The wait queue, or nothing when it changed under the walk three times (torn).
     pub waiters: Option<Waiters>,

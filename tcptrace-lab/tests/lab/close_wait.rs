@@ -307,26 +307,41 @@ fn descriptor_passing_is_no_leak() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn what_a_sockmap_reads_cannot_be_told() -> Result<()> {
+/// A reader of which the sequence numbers do not tell.
+fn cannot_be_told(patient: &str, named: &str) -> Result<()> {
     let netns = Netns::new()?;
     let agent = Agent::record(&format!("--close-wait-after 2s --netns {}", netns.inode()))?;
-    let patient = Patient::start(&netns, "sockmap")?;
+    let patient = Patient::start(&netns, patient)?;
     let clients = connect(&netns, patient.address(), 3)?;
     thread::sleep(Duration::from_millis(300));
     drop(clients);
-    agent.await_finding("what the sockmap reads", SOON, |finding| {
-        finding.count() == 3
-    })?;
+    agent.await_finding(named, SOON, |finding| finding.count() == 3)?;
     let recording = agent.finish()?;
     let findings = recording.findings_on(patient.port());
     assert_eq!(findings.len(), 1, "{findings:#?}");
     assert_eq!(findings[0].name(), "close_wait_leak");
     assert_eq!(findings[0].confidence(), "unknown");
     let reason = findings[0].evidence("inference").to_string();
-    assert!(reason.contains("sockmap"), "{reason}");
+    assert!(reason.contains(named), "{reason}");
     assert_eq!(findings[0].pid(), Some(u64::from(patient.pid())));
     Ok(())
+}
+
+#[test]
+fn what_a_sockmap_reads_cannot_be_told() -> Result<()> {
+    cannot_be_told("sockmap", "sockmap")
+}
+
+#[test]
+fn what_is_mapped_cannot_be_told() -> Result<()> {
+    cannot_be_told("zero-copy", "zero-copy receive")
+}
+
+/// Of the guests, whose kernels have `CONFIG_TLS`.
+#[cfg(feature = "guest")]
+#[test]
+fn what_ktls_reads_cannot_be_told() -> Result<()> {
+    cannot_be_told("ktls", "kTLS")
 }
 
 #[test]

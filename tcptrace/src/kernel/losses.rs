@@ -127,6 +127,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn gaps_are_skipped_changes_unless_the_ring_was_full() {
+        let inferred = |ring, gaps| {
+            let mut losses = Losses {
+                ring: vec![(Kind::Transition, ring), (Kind::Accept, 7)],
+                recursion: Vec::new(),
+            };
+            losses.infer(gaps);
+            losses.recursion
+        };
+        assert_eq!(inferred(0, 0), []);
+        assert_eq!(inferred(0, 2), [(Kind::Transition, 2)]);
+        assert_eq!(inferred(5, 2), []);
+    }
+
+    #[test]
     fn totals_become_differences_once() {
         let mut book = LossBook::new(MonoNs(5));
         let mut sink = Vec::new();

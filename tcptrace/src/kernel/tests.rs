@@ -400,7 +400,7 @@ fn a_filling_queue_is_sampled() {
 #[test]
 fn every_life_is_whole_while_snapshots_go_on() {
     // From Linux 7 on a tracepoint's program may be preempted: whatever else runs on that processor
-    // skips it, and what interrupts the understudy skips both. That is counted, and then lives have gaps.
+    // skips it, and in the end all understudies. That is counted, and then lives have gaps.
     let whole = (0..3).any(|_| lives_are_whole_while_snapshots_go_on());
     assert!(whole, "something was lost each time");
 }

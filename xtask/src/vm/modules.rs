@@ -14,13 +14,19 @@ use crate::shell;
 
 /// What the lab needs that some Debian kernel has as a module. Those that a kernel has built in, or
 /// does not have, are no error here: what then fails says so itself.
-const WANTED: [&str; 6] = [
+const WANTED: [&str; 11] = [
     "veth",
     "tcp_diag",
     "inet_diag",
     "sch_netem",
     "sch_ingress",
     "nf_tables",
+    // kTLS, and what its cipher is made of.
+    "tls",
+    "gcm",
+    "ctr",
+    "ghash_generic",
+    "aes_generic",
 ];
 
 /// nftables' expressions are a module each, and which ones changes from kernel to kernel.

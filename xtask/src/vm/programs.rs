@@ -116,6 +116,7 @@ fn cargo(arguments: &[&str]) -> Result<Vec<Program>> {
     let mut cargo = shell::cargo();
     cargo.args(arguments);
     cargo.args(["--target", TARGET]);
+    cargo.args(["--features", "tcptrace-lab/guest"]);
     cargo.args(["--message-format", "json-render-diagnostics"]);
     cargo.args(PACKAGES.iter().flat_map(|package| ["--package", package]));
     cargo.args(SETTINGS.iter().flat_map(|setting| ["--config", setting]));

@@ -17,6 +17,7 @@ mod look_alikes;
 mod owners;
 mod pool;
 mod sockmap;
+mod special_readers;
 mod unanswered;
 
 use std::io::{self, Read};
@@ -122,6 +123,16 @@ enum Mistake {
     },
     /// Accepts, hands the connections to a sockmap, and forgets them
     Sockmap {
+        #[command(flatten)]
+        listen: Listen,
+    },
+    /// Lets the kernel decrypt what arrives, reads to the end, and forgets its connections
+    Ktls {
+        #[command(flatten)]
+        listen: Listen,
+    },
+    /// Maps what arrives, takes the end for a failed call, and forgets its connections
+    ZeroCopy {
         #[command(flatten)]
         listen: Listen,
     },
@@ -281,6 +292,8 @@ fn main() -> Result<()> {
         } => pool::pool(connect, connections, remotes, drops)?,
         Mistake::SeveralHolders { listen, mode } => look_alikes::serve(listen, mode)?,
         Mistake::Sockmap { listen } => sockmap::serve(listen)?,
+        Mistake::Ktls { listen } => special_readers::ktls(listen)?,
+        Mistake::ZeroCopy { listen } => special_readers::zero_copy(listen)?,
         Mistake::LeakUntilExhausted { listen, limit } => {
             exhaustion::leak_until_exhausted(listen, limit)?;
         }

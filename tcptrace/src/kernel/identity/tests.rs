@@ -297,6 +297,26 @@ fn what_program_and_understudy_both_report_counts_once() {
 }
 
 #[test]
+fn a_change_that_went_missing_shows_in_the_next_one() {
+    let lives = check(
+        "1 a LISTEN>SYN_RECV 1.1.1.1:80 2.2.2.2:7000
+         2 a SYN_RECV>ESTABLISHED 1.1.1.1:80 2.2.2.2:7000
+         4 a CLOSE_WAIT>LAST_ACK 1.1.1.1:80 2.2.2.2:7000
+         5 a LAST_ACK>CLOSE 1.1.1.1:80 2.2.2.2:7000
+         6 a destroy
+         6 b FIN_WAIT1>FIN_WAIT2 1.1.1.1:80 2.2.2.2:7001",
+        "1 1.1.1.1:80 2.2.2.2:7000
+         1 1.1.1.1:80 2.2.2.2:7000
+         1 1.1.1.1:80 2.2.2.2:7000
+         1 1.1.1.1:80 2.2.2.2:7000
+         1 1.1.1.1:80 2.2.2.2:7000
+         2 1.1.1.1:80 2.2.2.2:7001",
+    );
+    // Of the second life nothing was known, so nothing shows that something is missing.
+    assert_eq!(lives.gaps(), 1);
+}
+
+#[test]
 fn a_snapshot_row_yields_to_what_happened_since() {
     check(
         "1 a LISTEN>SYN_RECV 1.1.1.1:80 2.2.2.2:1

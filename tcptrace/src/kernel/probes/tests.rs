@@ -40,8 +40,7 @@ impl Probes {
     /// Makes what serves a purpose silent although it counts as attached, as a probe of an inlined
     /// function is.
     pub(in crate::kernel) fn mute(&mut self, purpose: Purpose) {
-        let hooks = crate::kernel::hooks::all();
-        for hook in hooks.iter().filter(|it| it.purpose == purpose) {
+        for hook in hooks::all().iter().filter(|it| it.purpose == purpose) {
             let attached =
                 |it: &ProbeStatus| it.name == hook.program && it.state == ProbeState::Attached;
             if self.status.iter().any(attached) {

@@ -58,8 +58,8 @@ impl Suspect {
                 cause: None,
                 confidence: Confidence::Unknown,
                 inference: Some(
-                    "its reader is kTLS, sockmap, MPTCP or the kernel: the sequence numbers do \
-                     not tell what the application saw",
+                    "its reader is kTLS, sockmap, zero-copy receive, MPTCP or the kernel: the \
+                     sequence numbers do not tell what the application saw",
                 ),
             });
         }
