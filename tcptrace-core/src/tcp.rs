@@ -52,7 +52,7 @@ impl TcpState {
     }
 
     /// The kernel's spelling.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Established => "ESTABLISHED",
             Self::SynSent => "SYN_SENT",

@@ -72,6 +72,19 @@ fn become_nobody(mask: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// The command will find the kernel's type information empty, as on a kernel built without it.
+pub fn without_btf(command: &mut Command) {
+    // SAFETY: between fork and exec only system calls are made.
+    unsafe {
+        command.pre_exec(|| {
+            private_mounts()?;
+            let (nothing, btf) = (c"/dev/null".as_ptr(), c"/sys/kernel/btf/vmlinux".as_ptr());
+            let null = ptr::null();
+            done(libc::mount(nothing, btf, null, libc::MS_BIND, null.cast()))
+        });
+    }
+}
+
 /// The command will see a /proc of its own, which hides the processes of other users.
 pub fn with_hidden_processes(command: &mut Command) {
     // SAFETY: between fork and exec only system calls are made.
@@ -118,14 +131,19 @@ pub fn in_pid_namespace(command: &mut Command) {
 fn mount_proc(options: Option<&'static CStr>) -> io::Result<()> {
     let nothing = ptr::null();
     let options = options.map_or(nothing, CStr::as_ptr);
+    private_mounts()?;
+    let (kind, proc) = (c"proc".as_ptr(), c"/proc".as_ptr());
     // SAFETY: the strings end with a zero, and what is null may be.
+    unsafe { done(libc::mount(kind, proc, kind, 0, options.cast())) }
+}
+
+fn private_mounts() -> io::Result<()> {
+    let (root, null) = (c"/".as_ptr(), ptr::null());
+    let private = libc::MS_REC | libc::MS_PRIVATE;
+    // SAFETY: the string ends with a zero, and what is null may be.
     unsafe {
         done(libc::unshare(libc::CLONE_NEWNS))?;
-        let private = libc::MS_REC | libc::MS_PRIVATE;
-        let (root, proc) = (c"/".as_ptr(), c"/proc".as_ptr());
-        done(libc::mount(nothing, root, nothing, private, ptr::null()))?;
-        let kind = c"proc".as_ptr();
-        done(libc::mount(kind, proc, kind, 0, options.cast()))
+        done(libc::mount(null, root, null, private, null.cast()))
     }
 }
 

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use tcptrace_lab::agent::agent_program;
 use tcptrace_lab::client::connect;
+use tcptrace_lab::confined::{as_nobody, without_btf};
 use tcptrace_lab::netns::Netns;
 use tcptrace_lab::patient::Patient;
 use tcptrace_lab::sockets::{State, await_count};
@@ -73,6 +74,49 @@ fn check_finds_nothing_on_a_healthy_server() -> Result<()> {
     assert_eq!(code(&output), Some(0), "{output:?}");
     let result: Value = serde_json::from_slice(&output.stdout)?;
     assert_eq!(result["verdict"], "fine", "{result:#}");
+    Ok(())
+}
+
+#[test]
+fn check_cannot_tell_what_is_not_provable() -> Result<()> {
+    let netns = Netns::new()?;
+    let patient = Patient::start(&netns, "zero-copy")?;
+    drop(connect(&netns, patient.address(), 2)?);
+    await_count(&netns, patient.port(), State::CloseWait, 2)?;
+    thread::sleep(Duration::from_secs(3));
+    let output = check(
+        &netns,
+        "--duration 1s --close-wait-after 2s --format json --fail-on close_wait_leak/eof_unread",
+    )?;
+    assert_eq!(code(&output), Some(11), "{output:?}");
+    let result: Value = serde_json::from_slice(&output.stdout)?;
+    assert_eq!(result["verdict"], "inconclusive", "{result:#}");
+    assert!(
+        result["reasons"][0]
+            .as_str()
+            .is_some_and(|it| it.contains("not provable")),
+        "{result:#}"
+    );
+    Ok(())
+}
+
+#[test]
+fn check_tells_what_it_may_not_from_what_the_kernel_cannot() -> Result<()> {
+    type Confine = fn(&mut Command);
+    let cases: [(Confine, i32, &str); 2] = [
+        (|command| as_nobody(command, &[]), 3, "sudo"),
+        (without_btf, 4, "BTF"),
+    ];
+    for (confine, expected, remedy) in cases {
+        let mut command = Command::new(agent_program()?);
+        command.args(["check", "--duration", "1s"]);
+        confine(&mut command);
+        let output = command.output().context("cannot run tcptrace check")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(code(&output), Some(expected), "{said}");
+        assert!(said.contains(remedy), "{said}");
+        assert!(output.stdout.is_empty(), "{output:?}");
+    }
     Ok(())
 }
 

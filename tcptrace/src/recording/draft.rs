@@ -32,6 +32,36 @@ const OCTETS: [[u8; 3]; 256] = {
     octets
 };
 
+/// A text that was made at compile time, in room of a known size: moving all of the room takes a few
+/// moves, where moving a text of unknown length takes a call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Piece<const N: usize> {
+    room: [u8; N],
+    len: usize,
+}
+
+impl<const N: usize> Piece<N> {
+    /// All parts, one after the other; they must fit.
+    pub(super) const fn of(parts: &[&str]) -> Self {
+        let mut piece = Self {
+            room: [0; N],
+            len: 0,
+        };
+        let mut number = 0;
+        while number < parts.len() {
+            let part = parts[number].as_bytes();
+            let mut at = 0;
+            while at < part.len() {
+                piece.room[piece.len] = part[at];
+                piece.len += 1;
+                at += 1;
+            }
+            number += 1;
+        }
+        piece
+    }
+}
+
 /// A line under construction.
 #[derive(Clone, Debug)]
 pub(super) struct Draft {
@@ -90,6 +120,17 @@ impl Draft {
     #[inline(always)]
     pub(super) fn put(&mut self, piece: &[u8]) {
         self.take(piece.len()).copy_from_slice(piece);
+    }
+
+    /// A text made at compile time. What lies behind it in its room is overwritten by what follows.
+    #[inline(always)]
+    pub(super) fn piece<const N: usize>(&mut self, piece: &Piece<N>) {
+        let end = self.len + N;
+        if end > self.bytes.len() {
+            self.grow(end);
+        }
+        self.bytes[self.len..end].copy_from_slice(&piece.room);
+        self.len += piece.len;
     }
 
     /// A piece of a few bytes whose number is not known beforehand.
@@ -233,6 +274,18 @@ mod tests {
     fn a_line_grows_with_its_pieces() {
         let piece = "0123456789".repeat(ROOM);
         assert_eq!(written(|line| line.put(piece.as_bytes())), piece);
+    }
+
+    #[test]
+    fn texts_made_beforehand_need_not_fill_their_room() {
+        const PIECE: Piece<48> = Piece::of(&["abc", "", "def"]);
+        let long = "x".repeat(ROOM - 6);
+        let text = written(|line| {
+            line.put(long.as_bytes());
+            line.piece(&PIECE);
+            line.byte(b'.');
+        });
+        assert_eq!(text, format!("{long}abcdef."));
     }
 
     proptest! {

@@ -9,17 +9,18 @@ mod events;
 mod host;
 mod looks;
 mod owners;
+mod sockets;
 
 use bytes::BytesMut;
 use tcptrace_core::Input;
 use tcptrace_core::engine::Annotation;
 use tcptrace_core::finding::Finding;
-use tcptrace_core::input::{self, SocketKey};
-use tcptrace_core::tcp::Endpoint;
-use tcptrace_core::units::{MonoNs, NetnsId, SockId};
+use tcptrace_core::input;
+use tcptrace_core::units::MonoNs;
 use tcptrace_core::world::Tag;
 
 use self::owners::Owners;
+use self::sockets::Sockets;
 use super::draft::Draft;
 use super::finding::RecordedFinding;
 use super::header::{Footer, Header};
@@ -34,6 +35,7 @@ pub(crate) struct Encoder {
     stamper: Stamper,
     draft: Draft,
     owners: Owners,
+    sockets: Sockets,
 }
 
 impl Encoder {
@@ -44,6 +46,7 @@ impl Encoder {
             stamper: Stamper::new(clock_offset_ns),
             draft: Draft::new(),
             owners: Owners::default(),
+            sockets: Sockets::default(),
         }
     }
 
@@ -104,7 +107,7 @@ impl Encoder {
         self.begin(LineKind::of(input).name(), input.at());
         let mut line = Object::resume(&mut self.draft);
         if let Some(key) = input.key() {
-            socket(&mut line, key);
+            self.sockets.write(line.draft(), key);
             if let Some(owner) = &annotation.process {
                 self.owners.write(&mut line, owner);
             }
@@ -178,35 +181,5 @@ fn fact(line: &mut Object<'_>, input: &Input, annotation: &Annotation) {
         Input::Loss(x) => host::loss(line, x),
         // The wall clock of a tick is its `time`.
         Input::Tick(input::Tick { at: _, wall: _ }) => {}
-    }
-}
-
-/// Which socket. Namespace 0 and socket 0 stand for unknown, and unknown is absent.
-fn socket(line: &mut Object<'_>, key: &SocketKey) {
-    let SocketKey {
-        sock,
-        netns,
-        local,
-        peer,
-    } = key;
-    if *sock != SockId(0) {
-        line.base36("sock", sock.0);
-    }
-    if *netns != NetnsId(0) {
-        line.number("netns", netns.0);
-    }
-    endpoint(line, "local", local);
-    endpoint(line, "peer", peer);
-}
-
-fn endpoint(line: &mut Object<'_>, key: &'static str, endpoint: &Endpoint) {
-    let Endpoint { address, port } = *endpoint;
-    if address.is_some() || port.is_some() {
-        line.object(key, |inner| {
-            if let Some(address) = address {
-                inner.address("address", address);
-            }
-            inner.known("port", port.map(|port| port.0));
-        });
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tcptrace_core::units::nanos;
 
-use super::draft::{Draft, Whole};
+use super::draft::{Draft, Piece, Whole};
 
 /// `ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255`
 const LONGEST_V6: usize = 45;
@@ -42,6 +42,13 @@ impl<'a> Object<'a> {
         middle.copy_from_slice(name);
         after.copy_from_slice(b"\":");
         self.separator = b',';
+    }
+
+    /// Members made at compile time. They begin with a comma, so they cannot be the first.
+    #[inline(always)]
+    pub(super) fn made<const N: usize>(&mut self, members: &Piece<N>) {
+        debug_assert_eq!(self.separator, b',', "the first member has no comma");
+        self.out.piece(members);
     }
 
     /// Where the next bytes go: for pieces that were made before.

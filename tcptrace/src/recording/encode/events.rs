@@ -9,7 +9,52 @@ use tcptrace_core::input::{
 use tcptrace_core::tcp::TcpState;
 use tcptrace_core::world::{CloseCall, Closer};
 
+use crate::recording::draft::Piece;
 use crate::recording::json::Object;
+
+/// `from` and `to` of every change, by the kernel's numbers of the states, less one.
+static STATES: [[Piece<48>; TcpState::ALL.len()]; TcpState::ALL.len()] = {
+    let mut pieces = [[Piece::of(&[]); TcpState::ALL.len()]; TcpState::ALL.len()];
+    let mut from = 0;
+    while from < TcpState::ALL.len() {
+        let mut to = 0;
+        while to < TcpState::ALL.len() {
+            let names = (TcpState::ALL[from].name(), TcpState::ALL[to].name());
+            pieces[from][to] =
+                Piece::of(&[r#","from":""#, names.0, r#"","to":""#, names.1, r#"""#]);
+            to += 1;
+        }
+        from += 1;
+    }
+    pieces
+};
+
+/// The four truth values of a transition, the first with the highest weight.
+static FLAGS: [Piece<80>; 16] = {
+    const fn word(number: usize, weight: usize) -> &'static str {
+        if number & weight == 0 {
+            "false"
+        } else {
+            "true"
+        }
+    }
+    let mut pieces = [Piece::of(&[]); 16];
+    let mut number = 0;
+    while number < pieces.len() {
+        pieces[number] = Piece::of(&[
+            r#","peer_fin":"#,
+            word(number, 8),
+            r#","dead":"#,
+            word(number, 4),
+            r#","has_socket":"#,
+            word(number, 2),
+            r#","file_released":"#,
+            word(number, 1),
+        ]);
+        number += 1;
+    }
+    pieces
+};
 
 pub(super) fn transition(line: &mut Object<'_>, transition: &Transition, annotation: &Annotation) {
     let Transition {
@@ -31,8 +76,7 @@ pub(super) fn transition(line: &mut Object<'_>, transition: &Transition, annotat
         listener,
         waiter,
     } = transition;
-    line.word("from", from.name());
-    line.word("to", to.name());
+    line.made(&STATES[*from as usize - 1][*to as usize - 1]);
     if transition.enters_time_wait() {
         line.word("enters", TcpState::TimeWait.name());
     } else if transition.enters_orphan_fin_wait2() {
@@ -44,11 +88,12 @@ pub(super) fn transition(line: &mut Object<'_>, transition: &Transition, annotat
     }
     task(line, context);
     line.known("error", *error);
+    let flags = [*peer_fin, *dead, *has_socket, *file_released];
+    let number = flags
+        .iter()
+        .fold(0, |sum, flag| sum << 1 | usize::from(*flag));
     line.number("shutdown", shutdown.0);
-    line.flag("peer_fin", *peer_fin);
-    line.flag("dead", *dead);
-    line.flag("has_socket", *has_socket);
-    line.flag("file_released", *file_released);
+    line.made(&FLAGS[number]);
     line.known("file_refs", *file_refs);
     line.known("unread", *unread);
     line.known("unacked", *unacked);
