@@ -28,10 +28,22 @@ static WAKE_LEVEL: u64 = u64::MAX;
 const WAKE_WINDOW: u64 = 2048;
 
 /// Who emits a record.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Player {
+    #[default]
     First,
     Understudy,
+}
+
+impl Player {
+    /// As records say it.
+    #[inline(always)]
+    pub(crate) fn flag(self) -> u16 {
+        match self {
+            Self::First => 0,
+            Self::Understudy => tcptrace_common::record::flag::UNDERSTUDY,
+        }
+    }
 }
 
 /// Reserves, fills and submits one record.
@@ -79,6 +91,7 @@ pub(crate) struct About {
     pub(crate) file_refs: u8,
     pub(crate) flags: u16,
     pub(crate) pid: u32,
+    pub(crate) player: Player,
 }
 
 /// Emits an event about a socket that `M` reads at `sk`, if the filter lets it pass.
@@ -93,11 +106,7 @@ pub(crate) fn event<M: Memory, B: Copy + 'static>(
     if !filter::passes(identity) {
         return;
     }
-    let player = if about.flags & tcptrace_common::record::flag::UNDERSTUDY == 0 {
-        Player::First
-    } else {
-        Player::Understudy
-    };
+    let player = about.player;
     if identity.v6 {
         let (local, peer) = (at!(skc_v6_rcv_saddr), at!(skc_v6_daddr));
         record_as::<Event<B, V6>>(player, kind, |it| {

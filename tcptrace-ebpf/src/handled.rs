@@ -78,12 +78,7 @@ impl Understudy {
 
     /// Reports an event that no program before this one handled.
     #[inline(always)]
-    pub(crate) fn stand_in(
-        self,
-        table: &PerCpuArray<Places>,
-        event: Event,
-        report: impl FnOnce(),
-    ) {
+    pub(crate) fn stand_in(self, table: &PerCpuArray<Places>, event: Event, report: impl FnOnce()) {
         if self.finds(table, event) {
             return;
         }

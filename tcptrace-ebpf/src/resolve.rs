@@ -2,9 +2,7 @@
 //! descriptors of the agent itself, which is how it finds the addresses of its own sockets.
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
-use aya_ebpf::helpers::generated::{
-    bpf_get_current_task, bpf_get_current_task_btf, bpf_jiffies64,
-};
+use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_current_task_btf, bpf_jiffies64};
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
 use aya_log_ebpf::debug;
@@ -32,11 +30,18 @@ pub(crate) type SockFields = Near<SOCK>;
 /// The TCP sock behind a descriptor of the current task, with its first fields.
 #[inline(always)]
 pub(crate) fn descriptor(fd: u64) -> Option<Beginning<SOCK>> {
-    let (slots, count) = table()?;
+    in_table(table()?, fd)
+}
+
+#[inline(always)]
+fn in_table((slots, count): (*const u8, u32), fd: u64) -> Option<Beginning<SOCK>> {
     if fd >= u64::from(count) {
         return None;
     }
-    of_file(Probe::get::<*const u8>(slots, fd as usize * size_of::<u64>()))
+    of_file(Probe::get::<*const u8>(
+        slots,
+        fd as usize * size_of::<u64>(),
+    ))
 }
 
 /// The descriptor table of the current task: its slots, and how many there are.
@@ -58,14 +63,21 @@ fn table() -> Option<(*const u8, u32)> {
             Plain::get(table, at!(fdt_max)),
         ));
     }
+    Some(table_by_probe())
+}
+
+/// The same. Where it is looked up often in one program: the kernel needs a millisecond to verify that
+/// what a plain load leads to can be trusted, as it looks for a type by its name.
+#[inline(always)]
+fn table_by_probe() -> (*const u8, u32) {
     // SAFETY: no preconditions.
     let task = unsafe { bpf_get_current_task() } as *const u8;
     let files = Probe::get::<*const u8>(task, at!(task_files));
     let table = Probe::get::<*const u8>(files, at!(files_fdt));
-    Some((
+    (
         Probe::get(table, at!(fdt_fd)),
         Probe::get(table, at!(fdt_max)),
-    ))
+    )
 }
 
 /// The TCP sock behind a file, with its first fields.
@@ -100,7 +112,7 @@ pub(crate) fn resolve(ctx: RawTracePointContext) -> i32 {
     let first = answer.as_mut_ptr().cast::<OwnSock>();
     let mut found = 0_u32;
     for (index, fd) in fds.into_iter().enumerate() {
-        let sk = descriptor(fd).map_or(core::ptr::null(), |sk| sk.address());
+        let sk = in_table(table_by_probe(), fd).map_or(core::ptr::null(), |sk| sk.address());
         found += u32::from(!sk.is_null());
         // SAFETY: the ring handed out room for ARGUMENTS answers; the helper has no preconditions.
         unsafe {

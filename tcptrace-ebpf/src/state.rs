@@ -8,7 +8,7 @@ use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::BtfTracePointContext;
 use tcptrace_common::record::{ClosingBody, Kind, TransitionBody, flag};
 
-use crate::emit::{self, About};
+use crate::emit::{self, About, Player};
 use crate::enqueue;
 use crate::handled::{self, Event, Places};
 use crate::layout::{Memory, Plain, Probe, at, has};
@@ -35,14 +35,14 @@ pub(crate) fn change(ctx: &BtfTracePointContext) -> Event {
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub(crate) fn state(ctx: BtfTracePointContext) -> i32 {
-    report(&ctx, 0);
+    report(&ctx, Player::First);
     handled::note(&HANDLED, change(&ctx));
     0
 }
 
 /// Emits the change that the context describes.
 #[inline(always)]
-pub(crate) fn report(ctx: &BtfTracePointContext, more: u16) {
+pub(crate) fn report(ctx: &BtfTracePointContext, player: Player) {
     let sk: *const u8 = ctx.arg(0);
     let (from, to): (i32, i32) = (ctx.arg(1), ctx.arg(2));
     let tp = sock::full(sk);
@@ -78,7 +78,7 @@ pub(crate) fn report(ctx: &BtfTracePointContext, more: u16) {
     let about = About {
         sock: sk as u64,
         file_refs: file.references(),
-        flags: more
+        flags: player.flag()
             | file.flags
             | sock::life::<Plain>(tp)
             | caller.flags
@@ -88,6 +88,7 @@ pub(crate) fn report(ctx: &BtfTracePointContext, more: u16) {
                 flag::SEQUENCES
             },
         pid: caller.pid,
+        player,
     };
     let body = TransitionBody {
         tid: caller.tid,

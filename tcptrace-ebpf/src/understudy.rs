@@ -11,8 +11,8 @@
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use tcptrace_common::record::flag;
 
+use crate::emit::Player;
 use crate::handled::Understudy;
 use crate::state::{HANDLED, change, report};
 
@@ -33,6 +33,6 @@ pub(crate) fn understudy_3(ctx: BtfTracePointContext) -> i32 {
 
 #[inline(always)]
 fn stand_in(ctx: &BtfTracePointContext, understudy: Understudy) -> i32 {
-    understudy.stand_in(&HANDLED, change(ctx), || report(ctx, flag::UNDERSTUDY));
+    understudy.stand_in(&HANDLED, change(ctx), || report(ctx, Player::Understudy));
     0
 }

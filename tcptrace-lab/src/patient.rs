@@ -20,7 +20,7 @@ use crate::netns::Netns;
 use crate::{program, wait_for};
 
 /// A patient says that it is ready within this time, on a busy machine.
-const READY: Duration = Duration::from_secs(20);
+const READY: Duration = Duration::from_secs(60);
 
 /// A running `tcptrace-patient`.
 #[derive(Debug)]
