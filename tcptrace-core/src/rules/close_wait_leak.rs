@@ -265,15 +265,28 @@ impl CloseWaitLeak {
     /// Hands out looks, a portion per tick.
     pub(crate) fn hand_out(&mut self, requests: &mut Vec<Request>) {
         let mut left = LOOKS_PER_TICK;
+        // One whose holders are not known yet.
+        let mut unheld = None;
         while left > 0
             && let Some((sock, holders)) = self.wishes.pop_front()
         {
             // Some have left in the meantime.
             if let Some(suspect) = self.suspects.get_mut(&sock) {
                 suspect.asked = false;
+                if suspect.wants_holders() {
+                    unheld = Some(requests.len());
+                }
                 requests.push(Request::Inspect { sock, holders });
                 left -= 1;
             }
+        }
+        // A scan takes as long for one as for all of them. A crowd would wait five seconds for each
+        // portion, and be looked at in vain meanwhile.
+        if left == 0
+            && let Some(unheld) = unheld
+            && let Request::Inspect { holders, .. } = &mut requests[unheld]
+        {
+            *holders = true;
         }
     }
 
