@@ -193,7 +193,9 @@ impl Rules {
             }
             Input::Listener(x) => {
                 self.drops.saw_sample(x);
-                let last_accept = world.socket(x.key.sock).and_then(|s| s.last_accept);
+                let last_accept = world
+                    .socket(x.key.sock)
+                    .and_then(crate::world::Socket::last_accept);
                 self.waiting
                     .push((x.at, Fact::Sample(Box::new(x.clone()), last_accept)));
             }

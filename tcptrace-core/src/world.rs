@@ -144,12 +144,17 @@ pub struct Socket {
     /// Half-open connections, of a listener.
     pub syn_depth: Option<u32>,
     /// When somebody last accepted from it, of a listener.
-    pub last_accept: Option<(MonoNs, Pid)>,
+    pub last_accept: Option<Box<(MonoNs, Pid)>>,
     /// What happened to it that is out of the ordinary.
     pub special: Tags,
 }
 
 impl Socket {
+    /// When somebody last accepted from it, and who, of a listener.
+    pub fn last_accept(&self) -> Option<(MonoNs, Pid)> {
+        self.last_accept.as_deref().copied()
+    }
+
     /// Our end.
     pub fn local(&self) -> Endpoint {
         self.key.local

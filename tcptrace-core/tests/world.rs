@@ -39,7 +39,7 @@ fn a_connection_inherits_its_listeners_owner_until_it_is_accepted() {
                 owner(w, 2),
                 Some((8, Provenance::Accept, Confidence::Exact))
             );
-            let last = w.socket(SockId(1)).unwrap().last_accept;
+            let last = w.socket(SockId(1)).unwrap().last_accept();
             assert_eq!(last, Some((script::time("2ms"), Pid(8))));
         },
     );

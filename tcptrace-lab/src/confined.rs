@@ -72,15 +72,14 @@ fn become_nobody(mask: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// The command will find the kernel's type information empty, as on a kernel built without it.
+/// The command will find no type information of the kernel, as on one built without it.
 pub fn without_btf(command: &mut Command) {
     // SAFETY: between fork and exec only system calls are made.
     unsafe {
         command.pre_exec(|| {
             private_mounts()?;
-            let (nothing, btf) = (c"/dev/null".as_ptr(), c"/sys/kernel/btf/vmlinux".as_ptr());
-            let null = ptr::null();
-            done(libc::mount(nothing, btf, null, libc::MS_BIND, null.cast()))
+            let (kind, btf) = (c"tmpfs".as_ptr(), c"/sys/kernel/btf".as_ptr());
+            done(libc::mount(kind, btf, kind, 0, ptr::null()))
         });
     }
 }

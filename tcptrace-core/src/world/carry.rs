@@ -81,7 +81,7 @@ impl World {
         socket.unread = x.unread;
         socket.accept_queue = x.queue;
         socket.syn_depth = x.syn_depth;
-        socket.last_accept = x.last_accept;
+        socket.last_accept = x.last_accept.map(Box::new);
         slot.timeline.push(x.at, Moment::Found { state: x.state });
         if x.modelled {
             let lasts = match x.state {
@@ -155,6 +155,6 @@ fn carry(slot: &Slot, at: MonoNs) -> Carried {
         unread: socket.unread,
         queue: socket.accept_queue,
         syn_depth: socket.syn_depth,
-        last_accept: socket.last_accept,
+        last_accept: socket.last_accept(),
     }
 }

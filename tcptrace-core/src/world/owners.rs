@@ -150,7 +150,10 @@ impl World {
                 .map(|(id, _)| id)
         });
         if let Some(listener) = from.and_then(|id| self.table.get_mut(id)) {
-            listener.socket.last_accept = Some((x.at, x.pid));
+            match &mut listener.socket.last_accept {
+                Some(last) => **last = (x.at, x.pid),
+                none => *none = Some(Box::new((x.at, x.pid))),
+            }
         }
     }
 }

@@ -82,6 +82,6 @@ mod tests {
     /// A million sockets have 300 MB: a slot with two moments, and 16 bytes of index.
     #[test]
     fn slots_stay_compact() {
-        assert!(size_of::<Slot>() <= 272, "{}", size_of::<Slot>());
+        assert!(size_of::<Slot>() <= 256, "{}", size_of::<Slot>());
     }
 }

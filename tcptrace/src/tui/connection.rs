@@ -142,7 +142,7 @@ fn facts(socket: &Socket, scene: Scene<'_>) -> Vec<(&'static str, String)> {
             ),
         ));
     }
-    if let Some((at, by)) = socket.last_accept {
+    if let Some((at, by)) = socket.last_accept() {
         let age = quantity::age(sight.now().since(at));
         let who = names::pid(by, sight, theme);
         facts.push(("last accept", format!("{age} ago by {who}")));

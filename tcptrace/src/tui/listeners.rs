@@ -67,7 +67,7 @@ impl Column {
             Self::Drops => (most_first(drops.map(|drops| drops.total)), port),
             Self::Local => (port.into(), 0),
             Self::Process => process_rank(socket),
-            Self::LastAccept => (most_first(socket.last_accept.map(|(at, _)| at.0)), port),
+            Self::LastAccept => (most_first(socket.last_accept().map(|(at, _)| at.0)), port),
             Self::Netns => (socket.netns().0.into(), port),
         }
     }
@@ -176,7 +176,7 @@ impl Subject for Listeners {
                     (fit::right(&text, cells, theme), theme.plain())
                 }
                 Column::LastAccept => {
-                    let text = socket.last_accept.map_or_else(
+                    let text = socket.last_accept().map_or_else(
                         || "none seen".to_owned(),
                         |(at, _)| format!("{} ago", quantity::age(sight.now().since(at))),
                     );

@@ -229,7 +229,7 @@ impl CloseWaitLeak {
                 evidence.listener_watched = listener.and_then(|l| self.watched.get(&l)).copied();
                 let last = listener
                     .and_then(|l| bench.world.socket(l))
-                    .and_then(|l| l.last_accept)
+                    .and_then(crate::world::Socket::last_accept)
                     .filter(|(at, _)| *at <= bench.at);
                 evidence.last_accept = last.map(|(at, _)| at);
                 evidence.last_acceptor = last.map(|(_, pid)| pid);

@@ -309,7 +309,7 @@ fn a_change_that_went_missing_shows_in_the_next_one() {
          1 1.1.1.1:80 2.2.2.2:7000
          1 1.1.1.1:80 2.2.2.2:7000
          1 1.1.1.1:80 2.2.2.2:7000
-         1 1.1.1.1:80 2.2.2.2:7000
+         1 1.1.1.1:80 2.2.2.2:7000 destroyed
          2 1.1.1.1:80 2.2.2.2:7001",
     );
     // Of the second life nothing was known, so nothing shows that something is missing.

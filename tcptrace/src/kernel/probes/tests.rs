@@ -269,6 +269,7 @@ fn a_missing_field_costs_the_probes_that_read_it() {
         ("pt_regs", register, "kprobes"),
         ("sock_common", "skc_v6_daddr", "IPv6"),
         ("socket", "file", "file references"),
+        ("file", "f_mapping", "zero-copy receive"),
         ("sock", "sk_drops", "listener drops"),
         ("inet_timewait_sock", "tw_substate", "TIME_WAIT substates"),
         (
