@@ -9,6 +9,7 @@ use std::thread;
 use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::close_wait::park_forever;
 use crate::{Listen, listening, say_ready};
 
 // From <linux/tcp.h>, <linux/socket.h> and <linux/tls.h>.
@@ -89,18 +90,19 @@ pub(crate) fn zero_copy(listen: Listen) -> Result<()> {
     })
 }
 
-/// Reads one connection after the other, and keeps them all.
+/// Reads each connection by a thread of its own, and keeps them all.
 fn serve(listen: Listen, read: fn(&mut TcpStream) -> Result<()>) -> Result<()> {
     let listener = listening::open(listen, false)?;
     say_ready(listening::described(&listener)?);
     thread::spawn(move || -> Result<()> {
-        let mut kept = Vec::new();
         loop {
             let (mut stream, _) = listener.accept()?;
-            if let Err(error) = read(&mut stream) {
-                eprintln!("{error:#}");
-            }
-            kept.push(stream);
+            thread::spawn(move || {
+                if let Err(error) = read(&mut stream) {
+                    eprintln!("{error:#}");
+                }
+                park_forever(stream);
+            });
         }
     });
     Ok(())
