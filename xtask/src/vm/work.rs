@@ -170,12 +170,16 @@ mod tests {
                 .collect();
             assert_eq!(runs, expected);
         };
-        let all = format!("{SAME_EVERYWHERE} || status=1");
-        check(Tier::Best, &[], &["kernel:: || status=1", &all]);
-        let own = format!("{BY_PROBES} || status=1");
-        let some = "queues:: owners:: traps:: || status=1";
+        let all = format!("{SAME_EVERYWHERE} $without_tls || status=1");
+        check(
+            Tier::Best,
+            &[],
+            &["kernel:: $without_tls || status=1", &all],
+        );
+        let own = format!("{BY_PROBES} $without_tls || status=1");
+        let some = "queues:: owners:: traps:: $without_tls || status=1";
         check(Tier::Kprobe, &[], &[&own, some]);
-        check(Tier::Best, &["fin"], &["'fin' || status=1"; 3]);
+        check(Tier::Best, &["fin"], &["'fin' $without_tls || status=1"; 3]);
         let core = test_script(&programs, Tier::Best, Scope::Core, &[]).unwrap();
         assert!(core.contains(CORE) && !core.contains(SAME_EVERYWHERE));
         for tier in [Tier::Best, Tier::Kprobe] {
