@@ -49,26 +49,26 @@ enum State {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadError {
     /// It cannot be opened.
-    #[error("cannot open {name}: {source}; name a file that `tcptrace record -o FILE` wrote")]
+    #[error("cannot open {name}: {cause}; name a file that `tcptrace record -o FILE` wrote")]
     Open {
         /// The file.
         name: String,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// Reading failed.
-    #[error("cannot read {name} after line {line}: {source}; copy the file to a sound disk")]
+    #[error("cannot read {name} after line {line}: {cause}; copy the file to a sound disk")]
     Io {
         /// The file.
         name: String,
         /// The last line that was read.
         line: u64,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A frame of a compressed file is not what it was.
     #[error(
-        "cannot read {name} after line {line}: its compressed frame is damaged ({source}); copy the \
+        "cannot read {name} after line {line}: its compressed frame is damaged ({cause}); copy the \
          file again from where it was recorded, or skip the frame with --lenient"
     )]
     Frame {
@@ -77,7 +77,7 @@ pub(crate) enum ReadError {
         /// The last line that was read.
         line: u64,
         /// What is wrong.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The first line is no header.
     #[error(
@@ -103,7 +103,7 @@ pub(crate) enum ReadError {
     },
     /// A line is not what it should be.
     #[error(
-        "cannot read {name}: line {line} is malformed: {source}; repair or delete \
+        "cannot read {name}: line {line} is malformed: {cause}; repair or delete \
          that line, or skip it with --lenient"
     )]
     Malformed {
@@ -112,7 +112,7 @@ pub(crate) enum ReadError {
         /// Which.
         line: u64,
         /// What is wrong.
-        source: serde_json::Error,
+        cause: serde_json::Error,
     },
     /// A line has no end.
     #[error(
@@ -139,7 +139,7 @@ impl Reader<Medium> {
                     ..Self::new(name, source)
                 })
             }
-            Err(source) => Err(ReadError::Open { name, source }),
+            Err(cause) => Err(ReadError::Open { name, cause }),
         }
     }
 
@@ -188,7 +188,7 @@ impl<R: Read> Reader<R> {
             let read = (&mut self.source)
                 .take(limit)
                 .read_until(b'\n', &mut self.text)
-                .map_err(|source| self.unreadable(source))?;
+                .map_err(|cause| self.unreadable(cause))?;
             if read == 0 {
                 return Ok(false);
             }
@@ -205,11 +205,11 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    fn unreadable(&self, source: io::Error) -> ReadError {
+    fn unreadable(&self, cause: io::Error) -> ReadError {
         let (name, line) = (self.name.clone(), self.number);
-        match source.kind() {
-            io::ErrorKind::InvalidData => ReadError::Frame { name, line, source },
-            _ => ReadError::Io { name, line, source },
+        match cause.kind() {
+            io::ErrorKind::InvalidData => ReadError::Frame { name, line, cause },
+            _ => ReadError::Io { name, line, cause },
         }
     }
 
@@ -219,7 +219,7 @@ impl<R: Read> Reader<R> {
         match refusal {
             Refusal::Newer(found) => ReadError::Newer { name, line, found },
             Refusal::Malformed(_) if self.state == State::Start => ReadError::NoHeader { name },
-            Refusal::Malformed(source) => ReadError::Malformed { name, line, source },
+            Refusal::Malformed(cause) => ReadError::Malformed { name, line, cause },
         }
     }
 }
@@ -288,6 +288,20 @@ mod tests {
             encoder.input(&input, &annotation, &mut out);
         }
         String::from_utf8(out.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_file_that_is_missing_is_said_to_be_missing_once() {
+        let error = match Reader::open(Path::new("/nowhere/x.ndjson")) {
+            Ok(_) => panic!("there is no such file"),
+            Err(error) => anyhow::Error::from(error),
+        };
+        let said = format!("{error:#}");
+        assert_eq!(said.matches("os error 2").count(), 1, "{said}");
+        assert!(
+            said.contains("/nowhere/x.ndjson") && said.contains("record -o"),
+            "{said}"
+        );
     }
 
     /// Reads `text`: lines before the first error, and that error.

@@ -126,9 +126,9 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, ReadError> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
-    let failed = |source| ReadError::Open {
+    let failed = |cause| ReadError::Open {
         name: path.display().to_string(),
-        source,
+        cause,
     };
     let mut files = Vec::new();
     for entry in fs::read_dir(path).map_err(failed)? {
