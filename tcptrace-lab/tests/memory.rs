@@ -127,5 +127,8 @@ fn resets_for_want_of_memory() -> Result<()> {
         "{finding:?}"
     );
     assert_eq!(finding.evidence("direction"), "sent", "{finding:?}");
+    // Where the kernel gives no reason it is inferred from the order of what happened.
+    let confidence = finding.confidence();
+    assert!(["exact", "likely"].contains(&confidence), "{finding:?}");
     Ok(())
 }

@@ -427,6 +427,7 @@ fn a_pool_of_many_remotes_is_one_finding() -> Result<()> {
         .collect();
     assert_eq!(open.len(), 1, "{open:#?}");
     assert_eq!(open[0].name(), "close_wait_leak/not_watched");
+    assert_eq!(open[0].confidence(), "likely");
     assert_eq!(open[0].pid(), Some(u64::from(patient.pid())));
     assert_eq!(open[0].0["service"]["open"], "active");
     assert!(open[0].port().is_none(), "{open:#?}");
@@ -475,6 +476,7 @@ fn a_pool_of_a_client_is_found_by_the_remote() -> Result<()> {
     let findings = recording.findings_on(address.port());
     assert_eq!(findings.len(), 1, "{findings:#?}");
     assert_eq!(findings[0].name(), "close_wait_leak/not_watched");
+    assert_eq!(findings[0].confidence(), "likely");
     assert_eq!(findings[0].pid(), Some(u64::from(patient.pid())));
     assert_eq!(findings[0].0["service"]["address"], "127.0.0.1");
     Ok(())

@@ -30,6 +30,7 @@ fn fin_retransmit_names_the_closer_and_ends_acknowledged() -> Result<()> {
         Some(u64::from(patient.port())),
         "{finding:?}"
     );
+    assert_eq!(finding.confidence(), "exact", "{finding:?}");
     assert_eq!(finding.evidence("state"), "FIN_WAIT1", "{finding:?}");
     hosts.client.stop_dropping()?;
     await_count(&hosts.server, patient.port(), State::FinWait1, 0)?;
@@ -70,6 +71,7 @@ fn fin_retransmit_ends_timed_out_by_the_limit_in_force() -> Result<()> {
     assert_eq!(findings.len(), 1, "{findings:#?}");
     let finding = &findings[0];
     assert_eq!(finding.kind(), "fin_retransmit", "{finding:?}");
+    assert_eq!(finding.confidence(), "exact", "{finding:?}");
     assert_eq!(finding.pid(), Some(u64::from(patient.pid())), "{finding:?}");
     let limit = &finding.evidence("limit");
     assert_eq!(limit["sysctl"], "tcp_orphan_retries", "{finding:?}");

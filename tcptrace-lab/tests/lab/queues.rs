@@ -105,6 +105,12 @@ fn exact(
     }
 }
 
+/// Inferred where drops are not seen as they happen; never unknown.
+fn is_sure(finding: &Finding) {
+    let confidence = finding.confidence();
+    assert!(["exact", "likely"].contains(&confidence), "{finding:?}");
+}
+
 #[test]
 fn accept_queue_of_a_server_that_does_not_accept() -> Result<()> {
     accept_queue(
@@ -221,6 +227,7 @@ fn syn_queue_of_a_burst() -> Result<()> {
         .expect("the finding that was awaited stays");
     assert_eq!(finding.cause(), "burst", "{findings:#?}");
     assert_eq!(finding.pid(), Some(u64::from(patient.pid())), "{finding:?}");
+    is_sure(finding);
     assert_eq!(finding.0["severity"], "warning", "{finding:?}");
     assert!(
         finding.evidence("dropped").as_u64() > Some(0),
@@ -262,6 +269,7 @@ fn accept_queue_that_resets() -> Result<()> {
         finding.kind() == "accept_queue_overflow" && finding.cause() == "not_accepting"
     })?;
     assert_eq!(finding.pid(), Some(u64::from(patient.pid())), "{finding:?}");
+    is_sure(&finding);
     assert_eq!(finding.evidence("abort_on_overflow"), true, "{finding:?}");
     assert!(finding.evidence("drops").as_u64() > Some(0), "{finding:?}");
     let advice = finding.0["advice"].as_str().unwrap_or("").to_owned();
@@ -321,6 +329,9 @@ fn a_leak_until_no_descriptor_is_left_is_one_incident() -> Result<()> {
     for finding in [leak, overflow, queued] {
         assert_eq!(finding.pid(), Some(u64::from(patient.pid())), "{finding:?}");
     }
+    assert_eq!(leak.confidence(), "exact", "{leak:?}");
+    assert_eq!(queued.confidence(), "exact", "{queued:?}");
+    is_sure(overflow);
     assert_eq!(leak.0["severity"], "critical", "{leak:?}");
     // Told root first.
     let text = String::from_utf8(replay(&ended.path(), "text")?.stdout)?;
