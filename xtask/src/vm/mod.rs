@@ -44,9 +44,9 @@ pub(crate) struct Args {
     /// Every kernel at its best, and the lower tiers where they differ most
     #[arg(long, conflicts_with_all = ["kernel", "tier"])]
     matrix: bool,
-    /// Of the matrix only the probes and the scenarios that a first look needs: three minutes a guest,
-    /// where it is emulated, instead of ten and more
-    #[arg(long, requires = "matrix")]
+    /// Only the probes and the scenarios that a first look needs: three minutes a guest, where it is
+    /// emulated, instead of ten and more
+    #[arg(long, conflicts_with_all = ["filter", "command"])]
     brief: bool,
     /// Guests at a time
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
@@ -148,15 +148,19 @@ pub(crate) fn run(args: &Args) -> Result<Tally> {
     } else {
         &args.kernel
     };
+    let scope = |scope| if args.brief { Scope::Brief } else { scope };
     let wanted: Vec<_> = if args.matrix {
-        let scope = |scope| if args.brief { Scope::Brief } else { scope };
         MATRIX
             .map(|(line, tier, full)| (line, tier, scope(full)))
             .to_vec()
     } else {
         lines
             .iter()
-            .flat_map(|line| args.tier.iter().map(|tier| (*line, *tier, Scope::Every)))
+            .flat_map(|line| {
+                args.tier
+                    .iter()
+                    .map(|tier| (*line, *tier, scope(Scope::Every)))
+            })
             .collect()
     };
     let wanted = wanted
