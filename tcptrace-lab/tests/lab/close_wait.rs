@@ -9,6 +9,7 @@ use anyhow::Result;
 use tcptrace_lab::agent::Agent;
 use tcptrace_lab::client::connect;
 use tcptrace_lab::netns::Netns;
+use tcptrace_lab::patience;
 use tcptrace_lab::patient::Patient;
 use tcptrace_lab::recording::Finding;
 use tcptrace_lab::sockets::{State, await_count, on_port};
@@ -313,7 +314,9 @@ fn cannot_be_told(patient: &str, named: &str) -> Result<()> {
     let agent = Agent::record(&format!("--close-wait-after 2s --netns {}", netns.inode()))?;
     let patient = Patient::start(&netns, patient)?;
     let clients = connect(&netns, patient.address(), 3)?;
-    thread::sleep(Duration::from_millis(300));
+    give_time_to_accept(&netns, patient.port())?;
+    // And to make of each what hides it.
+    thread::sleep(Duration::from_millis(300) * patience());
     drop(clients);
     agent.await_finding(named, SOON, |finding| finding.count() == 3)?;
     let recording = agent.finish()?;

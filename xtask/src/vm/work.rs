@@ -66,7 +66,7 @@ const CORE: &str = "close_wait:: queues:: owners:: traps:: overflow:: privileges
 /// Of the lab, for a first look: three proofs of why a socket stays, the readers of which nothing can be
 /// proved, the accept queue by whatever way it is probed, and the lives of connections; what an emulated
 /// machine decides by its slowness is left to the whole matrix.
-const BRIEF: &str = "close_wait::never_accepted close_wait::not_watched close_wait::what_ \
+const BRIEF: &str = "close_wait::never_accepted close_wait::not_watched close_wait::what_a_ close_wait::what_is_ \
      close_wait::eof_read_not_closed queues::accept_queue_of_a_server traps::tuples";
 
 /// Debian's 5.10 for clouds is built without `CONFIG_TLS`, the later ones have a module.
