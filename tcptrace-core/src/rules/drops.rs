@@ -35,6 +35,9 @@ pub(crate) use overflow::{Overflow, confidence};
 /// Listeners followed; a host with more has its busiest in every sample anyway.
 pub(crate) const LISTENERS: usize = 65_536;
 
+/// So many records of listeners are kept without asking whether they still listen.
+const ASK_FROM: usize = 1024;
+
 /// No drop and no full queue for so long: it is over.
 pub(crate) const QUIET: Duration = Duration::from_secs(60);
 
@@ -68,6 +71,8 @@ struct Counted {
 pub(crate) struct Drops {
     counted: BTreeMap<NetnsId, Counted>,
     listeners: BTreeMap<SockId, Listener>,
+    /// With so many, those that have ended are sought and forgotten.
+    ask_at: usize,
     overflows: BTreeMap<Subject, Overflow>,
     pending: BTreeMap<u64, Pending>,
     last_pending: u64,
@@ -139,13 +144,35 @@ impl Drops {
     }
 
     /// The record of a listener that a fact names.
-    fn listener(&mut self, key: &SocketKey) -> &mut Listener {
-        if self.listeners.len() >= LISTENERS && !self.listeners.contains_key(&key.sock) {
-            self.listeners.pop_first();
+    fn listener(&mut self, key: &SocketKey, at: MonoNs, world: &World) -> &mut Listener {
+        if !self.listeners.contains_key(&key.sock) {
+            if self.listeners.len() >= self.ask_at.max(ASK_FROM) {
+                self.forget_the_ended(at, world);
+            }
+            if self.listeners.len() >= LISTENERS {
+                self.listeners.pop_first();
+            }
         }
-        self.listeners
+        let listener = self
+            .listeners
             .entry(key.sock)
-            .or_insert_with(|| Listener::new(key))
+            .or_insert_with(|| Listener::new(key));
+        listener.heard_of = listener.heard_of.max(at);
+        listener
+    }
+
+    /// Forgets the listeners that have ended and are of no overflow: a program that listens anew for
+    /// each task would fill memory with them. Asked at each doubling, it costs little each time.
+    fn forget_the_ended(&mut self, at: MonoNs, world: &World) {
+        let overflows = &self.overflows;
+        self.listeners.retain(|sock, listener| {
+            at.since(listener.heard_of) < QUIET
+                || world
+                    .socket(*sock)
+                    .is_some_and(|socket| socket.state == TcpState::Listen)
+                || overflows.values().any(|it| it.listeners.contains(sock))
+        });
+        self.ask_at = self.listeners.len() * 2;
     }
 
     pub(crate) fn sampled(
@@ -154,7 +181,7 @@ impl Drops {
         last_accept: Option<(MonoNs, Pid)>,
         bench: &mut Bench<'_>,
     ) {
-        let listener = self.listener(&x.key);
+        let listener = self.listener(&x.key, bench.at, bench.world);
         listener.sample(x, last_accept);
         let (accept_full, syn_full) = (listener.is_accept_full(), listener.is_syn_full());
         for overflow in self.overflows.values_mut() {
@@ -183,7 +210,8 @@ impl Drops {
         };
         counted.seen[kind] += 1;
         let cookie = kind == 2;
-        self.listener(&x.key).met_full_queue(x);
+        self.listener(&x.key, bench.at, bench.world)
+            .met_full_queue(x);
         let (dropped, cookies) = (u64::from(!cookie), u64::from(cookie));
         let subject = self.charge(x.queue, &x.key, bench.at, dropped, cookies, None, bench);
         if x.queue == Queue::Syn
@@ -199,14 +227,15 @@ impl Drops {
     /// to one that has not.
     pub(crate) fn synack(&mut self, x: &SynackRetransmit, bench: &mut Bench<'_>) {
         if x.acked && !x.defer_accept {
-            self.listener(&x.key).answered_at = Some(bench.at);
+            self.listener(&x.key, bench.at, bench.world).answered_at = Some(bench.at);
             let subject = self.charge(Queue::Accept, &x.key, bench.at, 0, 0, None, bench);
             if let Some(overflow) = self.overflows.get_mut(&subject) {
                 overflow.answered += 1;
             }
         } else if !x.acked {
             let births = self.watched.get(&x.key.sock).copied().unwrap_or_default();
-            self.listener(&x.key).unanswered(bench.at, x, births);
+            self.listener(&x.key, bench.at, bench.world)
+                .unanswered(bench.at, x, births);
         }
     }
 
@@ -401,5 +430,27 @@ impl Drops {
             samples: vec![overflow.key],
             evidence,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_of_listeners_end_with_them() {
+        let mut drops = Drops::default();
+        let world = World::default();
+        let key = |sock| SocketKey {
+            sock: SockId(sock),
+            ..SocketKey::default()
+        };
+        // One each second, and none of them is known to listen any more.
+        for second in 1..=10_000 {
+            let at = MonoNs(second * 1_000_000_000);
+            drops.listener(&key(second), at, &world);
+        }
+        assert!(drops.listeners.len() <= ASK_FROM, "{}", drops.listeners.len());
+        assert!(drops.listeners.contains_key(&SockId(10_000)));
     }
 }

@@ -454,34 +454,41 @@ fn a_pool_that_drops_what_the_server_closes_is_no_leak() -> Result<()> {
     patient.finish()
 }
 
-#[test]
-fn a_pool_of_a_client_is_found_by_the_remote() -> Result<()> {
+/// A server that serves three clients and closes, and of a client's pool what it keeps.
+fn leak_of_a_pool(options: &str) -> Result<(Finding, u64)> {
     let netns = Netns::new()?;
-    let server = netns.inside(|| Ok(TcpListener::bind("127.0.0.1:0")?))?;
-    let address = server.local_addr()?;
-    let serving = thread::spawn(move || -> io::Result<Vec<TcpStream>> {
-        (0..3)
-            .map(|_| {
-                let (mut stream, _) = server.accept()?;
-                io::Read::read_exact(&mut stream, &mut [0])?;
-                io::Write::write_all(&mut stream, b"!")?;
-                Ok(stream)
-            })
-            .collect()
-    });
+    let (port, serving) = serve_then_close(&netns, 3)?;
     let agent = Agent::record(&format!("--close-wait-after 2s --netns {}", netns.inode()))?;
-    let patient = Patient::start(&netns, &format!("pool --connect {address}"))?;
+    let pool = format!("pool --connect 127.0.0.1:{port} {options}");
+    let patient = Patient::start(&netns, &pool)?;
     drop(serving.join().expect("the server has not panicked")?);
     agent.await_finding("the pool", SOON, |finding| {
-        finding.port() == Some(u64::from(address.port())) && finding.count() == 3
+        finding.port() == Some(u64::from(port)) && finding.count() == 3
     })?;
     let recording = agent.finish()?;
-    let findings = recording.findings_on(address.port());
+    let mut findings = recording.findings_on(port);
     assert_eq!(findings.len(), 1, "{findings:#?}");
-    assert_eq!(findings[0].name(), "close_wait_leak/not_watched");
-    assert_eq!(findings[0].confidence(), "likely");
-    assert_eq!(findings[0].pid(), Some(u64::from(patient.pid())));
-    assert_eq!(findings[0].0["service"]["address"], "127.0.0.1");
+    Ok((findings.remove(0), u64::from(patient.pid())))
+}
+
+#[test]
+fn a_pool_of_a_client_is_found_by_the_remote() -> Result<()> {
+    let (finding, pid) = leak_of_a_pool("")?;
+    assert_eq!(finding.name(), "close_wait_leak/not_watched");
+    assert_eq!(finding.confidence(), "likely");
+    assert_eq!(finding.pid(), Some(pid));
+    assert_eq!(finding.0["service"]["address"], "127.0.0.1");
+    Ok(())
+}
+
+#[test]
+fn what_multipath_tcp_reads_cannot_be_told() -> Result<()> {
+    let (finding, pid) = leak_of_a_pool("--multipath")?;
+    assert_eq!(finding.name(), "close_wait_leak");
+    assert_eq!(finding.confidence(), "unknown");
+    let reason = finding.evidence("inference").to_string();
+    assert!(reason.contains("MPTCP"), "{reason}");
+    assert_eq!(finding.pid(), Some(pid));
     Ok(())
 }
 

@@ -30,6 +30,8 @@ pub(super) fn syn_full(depth: u32, limit: u32) -> bool {
 #[derive(Debug)]
 pub(crate) struct Listener {
     pub(crate) key: SocketKey,
+    /// When a fact last named it.
+    pub(crate) heard_of: MonoNs,
     pub(crate) level: QueueLevel,
     pub(crate) syn_depth: u32,
     /// The level when the accept queue was last seen full.
@@ -56,6 +58,7 @@ impl Listener {
     pub(super) fn new(key: &SocketKey) -> Self {
         Self {
             key: *key,
+            heard_of: MonoNs::default(),
             level: QueueLevel::default(),
             syn_depth: 0,
             full_level: None,

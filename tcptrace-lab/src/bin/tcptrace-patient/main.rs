@@ -99,20 +99,7 @@ enum Mistake {
         listen: Listen,
     },
     /// A client whose pool keeps connections that the server has closed
-    Pool {
-        /// The server
-        #[arg(long)]
-        connect: SocketAddr,
-        /// How many
-        #[arg(long, default_value_t = 3)]
-        connections: usize,
-        /// Spread over so many addresses, counted up from the server's
-        #[arg(long, default_value_t = 1)]
-        remotes: usize,
-        /// No mistake: a thread per connection closes when the server does
-        #[arg(long)]
-        drops: bool,
-    },
+    Pool(pool::Pool),
     /// No mistake, though several processes hold a connection
     SeveralHolders {
         #[command(flatten)]
@@ -284,12 +271,7 @@ fn main() -> Result<()> {
         Mistake::HalfClose { listen } => close_wait::half_close(listen)?,
         Mistake::InFlight { listen } => forks::in_flight(listen)?,
         Mistake::SharedFd { listen, siblings } => forks::shared_fd(listen, siblings)?,
-        Mistake::Pool {
-            connect,
-            connections,
-            remotes,
-            drops,
-        } => pool::pool(connect, connections, remotes, drops)?,
+        Mistake::Pool(asked) => pool::pool(asked)?,
         Mistake::SeveralHolders { listen, mode } => look_alikes::serve(listen, mode)?,
         Mistake::Sockmap { listen } => sockmap::serve(listen)?,
         Mistake::Ktls { listen } => special_readers::ktls(listen)?,
