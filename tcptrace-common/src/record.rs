@@ -27,7 +27,7 @@ pub enum Kind {
     Exit = 7,
     /// A segment of a handshake met a full queue.
     QueueDrop = 8,
-    /// The user stack of who accepted or connected, when the agent asks for stacks.
+    /// The user stack of who accepted, connected or closed, when the agent asks for stacks.
     Stack = 9,
 }
 
@@ -306,7 +306,7 @@ impl Exit {
 /// Frames of a user stack that are kept, the innermost ones.
 pub const FRAMES: usize = 32;
 
-/// [`Kind::Stack`]: follows the record of the accept or of the change to SYN_SENT.
+/// [`Kind::Stack`]: follows the record of the accept, of the change to SYN_SENT, or of the first close.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Calls {
@@ -316,8 +316,8 @@ pub struct Calls {
     pub sock: u64,
     /// [`Kind`].
     pub kind: u16,
-    /// 1 when the thread connected, 0 when it accepted.
-    pub connected: u16,
+    /// 0 when the thread accepted, 1 when it connected, 2 when it closed first.
+    pub call: u16,
     /// The thread's process.
     pub pid: u32,
     /// Return addresses in the process's memory, the innermost first; the rest are 0.

@@ -242,7 +242,11 @@ impl Book {
             since: draft.since,
             at,
             growth_per_minute: draft.growth_per_minute,
-            stacks: self.stacks.of(&draft.samples),
+            stacks: self.stacks.again(
+                subject.kind,
+                &draft.samples,
+                known.filter(|_| open).map(|entry| &*entry.finding),
+            ),
             samples: draft.samples,
             evidence: draft.evidence,
             caused_by,

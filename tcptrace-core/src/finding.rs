@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::input::{Frame, OpeningCall, ProcessInfo, SocketKey};
+use crate::input::{Frame, ProcessInfo, SocketCall, SocketKey};
 use crate::units::{MonoNs, Pid, Port, SockId};
 
 mod catalogue;
@@ -360,11 +360,11 @@ impl fmt::Display for FindingId {
     }
 }
 
-/// Where in a program some of the sockets of a finding were accepted or connected.
+/// Where in a program some of the sockets of a finding were accepted, connected or closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Opening {
+pub struct CallSite {
     /// Which call.
-    pub call: OpeningCall,
+    pub call: SocketCall,
     /// The process that called.
     pub pid: Pid,
     /// How many of the samples.
@@ -405,7 +405,7 @@ pub struct Finding {
     /// Up to 8 sockets, ordered by id.
     pub samples: Vec<SocketKey>,
     /// Where in their programs these were opened, as far as that was noted; the commonest first.
-    pub stacks: Vec<Opening>,
+    pub stacks: Vec<CallSite>,
     /// What proves it.
     pub evidence: Evidence,
     /// The finding that brought this one about.

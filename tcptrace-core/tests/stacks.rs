@@ -9,7 +9,7 @@ use std::time::Duration;
 use script::{facts, play, tick, time};
 use tcptrace_core::Input;
 use tcptrace_core::finding::Status;
-use tcptrace_core::input::{Frame, OpeningCall, Stack};
+use tcptrace_core::input::{Frame, SocketCall, Stack};
 use tcptrace_core::request::Request;
 
 /// Two connections, read to the end and kept.
@@ -38,7 +38,7 @@ fn told(functions: [&str; 2]) -> Vec<Input> {
         inputs.push(Input::Stack(Stack {
             at: time("64s"),
             key,
-            call: OpeningCall::Accept,
+            call: SocketCall::Accept,
             pid,
             frames: [frame("accept4"), frame(function)].into(),
         }));

@@ -1,5 +1,5 @@
 //! The user stack of the thread at work, when the agent asks for stacks: a record of its own behind
-//! that of the accept or connect, by `bpf_get_stack`, 4.18 on. It follows frame pointers through what
+//! that of the accept, connect or first close, by `bpf_get_stack`, 4.18 on. It follows frame pointers through what
 //! of the thread's memory is resident. Unless asked for, the verifier folds all of it away.
 
 use aya_ebpf::EbpfContext;
@@ -16,12 +16,13 @@ use crate::sock::Identity;
 #[unsafe(no_mangle)]
 static STACKS_WANTED: u32 = 0;
 
-/// By which call the socket came to its program.
+/// By which call the connection came to its program, or ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u16)]
 pub(crate) enum Call {
     Accepted = 0,
     Connected = 1,
+    Closed = 2,
 }
 
 /// Whether stacks are wanted: a constant to the verifier.
@@ -44,7 +45,7 @@ pub(crate) fn emit<C: EbpfContext>(ctx: &C, sock: u64, identity: &Identity, pid:
             (*it).at_ns = bpf_ktime_get_ns();
             (*it).sock = sock;
             (*it).kind = Kind::Stack as u16;
-            (*it).connected = call as u16;
+            (*it).call = call as u16;
             (*it).pid = pid;
             bpf_get_stack(
                 ctx.as_ptr(),

@@ -114,12 +114,17 @@ pub(crate) fn report(ctx: &BtfTracePointContext, player: Player) {
             segments_out: word(at!(tcp_data_segs_out)),
         };
         emit::event::<Plain, _>(Kind::Transition, tp, &identity, about, closing);
-        return;
+    } else {
+        emit::event::<Plain, _>(Kind::Transition, tp, &identity, about, body);
     }
-    emit::event::<Plain, _>(Kind::Transition, tp, &identity, about, body);
-    // In softirq the current thread is not the one that connects.
-    if stack::wanted() && (from, to) == (CLOSE, SYN_SENT) && about.flags & flag::OWNED != 0 {
-        stack::emit(ctx, about.sock, &identity, about.pid, Call::Connected);
+    // In softirq the current thread is not the one that calls; one that exits has no map any more.
+    if stack::wanted() && about.flags & (flag::OWNED | flag::EXITING) == flag::OWNED {
+        let call = match (from, to) {
+            (CLOSE, SYN_SENT) => Call::Connected,
+            (ESTABLISHED, FIN_WAIT1 | CLOSE) => Call::Closed,
+            _ => return,
+        };
+        stack::emit(ctx, about.sock, &identity, about.pid, call);
     }
 }
 

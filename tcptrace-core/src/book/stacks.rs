@@ -1,4 +1,4 @@
-//! Where in their programs the sockets of findings were opened. The book asks for what it has news
+//! Where in their programs the sockets of findings were opened or closed. The book asks for what it has news
 //! of, and tells a finding again when an answer comes.
 
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Book;
 use crate::engine::Outcome;
-use crate::finding::{Opening, Status};
+use crate::finding::{CallSite, Finding, Kind, Status};
 use crate::input::{SocketKey, Stack};
 use crate::request::Request;
 use crate::units::{MonoNs, SockId};
@@ -20,13 +20,13 @@ pub(super) struct Stacks(BTreeMap<SockId, Stack>);
 
 impl Stacks {
     /// The stacks of `samples`, equal ones together, the commonest first.
-    pub(super) fn of(&self, samples: &[SocketKey]) -> Vec<Opening> {
-        let mut openings: Vec<Opening> = Vec::new();
+    pub(super) fn of(&self, samples: &[SocketKey]) -> Vec<CallSite> {
+        let mut sites: Vec<CallSite> = Vec::new();
         for stack in samples.iter().filter_map(|key| self.0.get(&key.sock)) {
-            let same = |it: &&mut Opening| it.call == stack.call && it.frames == stack.frames;
-            match openings.iter_mut().find(same) {
-                Some(opening) => opening.count += 1,
-                None => openings.push(Opening {
+            let same = |it: &&mut CallSite| it.call == stack.call && it.frames == stack.frames;
+            match sites.iter_mut().find(same) {
+                Some(site) => site.count += 1,
+                None => sites.push(CallSite {
                     call: stack.call,
                     pid: stack.pid,
                     count: 1,
@@ -35,16 +35,42 @@ impl Stacks {
             }
         }
         // Stable: of equally common ones that of the older socket comes first.
-        openings.sort_by_key(|opening| std::cmp::Reverse(opening.count));
-        openings
+        sites.sort_by_key(|site| std::cmp::Reverse(site.count));
+        sites
+    }
+
+    /// The same for a finding that is told again, of which `last` was told last. Where the samples
+    /// are always the latest of many that pass, those of an earlier telling speak for them.
+    pub(super) fn again(
+        &self,
+        kind: Kind,
+        samples: &[SocketKey],
+        last: Option<&Finding>,
+    ) -> Vec<CallSite> {
+        let sites = self.of(samples);
+        let Some(last) = last.filter(|_| sites.is_empty() && passes(kind)) else {
+            return sites;
+        };
+        let before = self.of(&last.samples);
+        if before.is_empty() {
+            last.stacks.clone()
+        } else {
+            before
+        }
     }
 }
 
+/// Whether a finding of this kind is about a rate: its sockets come and go.
+fn passes(kind: Kind) -> bool {
+    matches!(kind, Kind::TimeWaitPileup | Kind::ResetBurst)
+}
+
 impl Book {
-    /// Asks where the samples of what is news were opened, as far as that is not known.
+    /// Asks where the samples of what is news were opened or closed, as far as that is not known.
     pub(crate) fn ask_for_stacks(&self, outcome: &mut Outcome) {
         for finding in &outcome.findings {
-            if finding.status != Status::Resolved {
+            let known = passes(finding.kind) && !finding.stacks.is_empty();
+            if finding.status != Status::Resolved && !known {
                 let unknown = finding
                     .sample_ids()
                     .filter(|sock| sock.0 != 0 && !self.stacks.0.contains_key(sock));

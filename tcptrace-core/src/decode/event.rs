@@ -11,7 +11,7 @@ use super::bytes::Bytes;
 use super::head::HeadFields;
 use super::raw::*;
 use super::{DecodeError, Hz, SockAddress};
-use crate::input::{DropOutcome, OpeningCall, Queue, ResetDirection, RetransmitReason, Usage};
+use crate::input::{DropOutcome, Queue, ResetDirection, RetransmitReason, SocketCall, Usage};
 use crate::tcp::{Shutdown, TcpState};
 use crate::units::{Fd, MonoNs, Pid, Tid};
 
@@ -252,8 +252,9 @@ fn calls(record: &[u8]) -> Raw {
     let sock = SockAddress(bytes.u64());
     let _kind = bytes.u16();
     let call = match bytes.u16() {
-        0 => OpeningCall::Accept,
-        _ => OpeningCall::Connect,
+        0 => SocketCall::Accept,
+        1 => SocketCall::Connect,
+        _ => SocketCall::Close,
     };
     let pid = Pid(bytes.u32());
     let frames = std::iter::repeat_with(|| bytes.u64())

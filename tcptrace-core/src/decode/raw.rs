@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{RawKey, SockAddress, WakeFunctions};
 use crate::input::{
-    Context, DropOutcome, FinWaiter, OpeningCall, Queue, ResetDirection, RetransmitReason, Usage,
+    Context, DropOutcome, FinWaiter, Queue, ResetDirection, RetransmitReason, SocketCall, Usage,
 };
 use crate::tcp::{Shutdown, TcpState};
 use crate::units::{Fd, MonoNs, Pid, Tid};
@@ -259,7 +259,7 @@ impl RawExit {
     }
 }
 
-/// The user stack of a thread that accepted or connected a socket.
+/// The user stack of a thread that accepted, connected or closed a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawStack {
     /// When.
@@ -267,7 +267,7 @@ pub struct RawStack {
     /// Which socket.
     pub sock: SockAddress,
     /// By which call.
-    pub call: OpeningCall,
+    pub call: SocketCall,
     /// The thread's process.
     pub pid: Pid,
     /// Addresses in its memory, the innermost first; empty where there is no user stack.

@@ -2,10 +2,10 @@
 
 use crate::finding::text::human;
 use crate::finding::{
-    AcceptQueueEvidence, CloseWaitEvidence, Evidence, FinRetransmitEvidence, Finding, Opening,
+    AcceptQueueEvidence, CallSite, CloseWaitEvidence, Evidence, FinRetransmitEvidence, Finding,
     SynQueueEvidence,
 };
-use crate::input::{EpollWatch, Frame, OpeningCall, ThreadState};
+use crate::input::{EpollWatch, Frame, SocketCall, ThreadState};
 use crate::units::MonoNs;
 
 mod closing;
@@ -28,17 +28,17 @@ type Rows = Vec<(&'static str, String)>;
 /// Functions of a stack that a row names: what is further out is rarely what one looks for.
 const FUNCTIONS: usize = 8;
 
-/// The name of the row that says where a socket was opened, and the functions, innermost first:
+/// The name of the row that says where a socket was opened or closed, and the functions, innermost first:
 /// `accept4 < serve (main.rs:12) < main`.
 pub fn stack_row<'a>(
     call: &str,
     frames: impl ExactSizeIterator<Item = &'a Frame>,
     (count, samples): (u64, usize),
 ) -> (&'static str, String) {
-    let name = if call == OpeningCall::Connect.name() {
-        "connected in"
-    } else {
-        "accepted in"
+    let name = match SocketCall::ALL.into_iter().find(|it| it.name() == call) {
+        Some(SocketCall::Connect) => "connected in",
+        Some(SocketCall::Close) => "closed in",
+        Some(SocketCall::Accept) | None => "accepted in",
     };
     let more = if frames.len() > FUNCTIONS {
         " < …"
@@ -53,7 +53,7 @@ pub fn stack_row<'a>(
     (name, text)
 }
 
-impl Opening {
+impl CallSite {
     /// The same of this one, among so many samples.
     fn row(&self, samples: usize) -> (&'static str, String) {
         stack_row(self.call.name(), self.frames.iter(), (self.count, samples))
@@ -61,7 +61,7 @@ impl Opening {
 }
 
 impl Finding {
-    /// The evidence, and where the sockets were opened, as a table of names and values.
+    /// The evidence, and where the sockets were opened or closed, as a table of names and values.
     pub fn rows(&self, now: MonoNs) -> Vec<(&'static str, String)> {
         let mut rows = self.evidence.rows(now);
         rows.extend(self.stacks.iter().map(|it| it.row(self.samples.len())));

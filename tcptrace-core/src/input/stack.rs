@@ -1,4 +1,4 @@
-//! Where in its program a process opened a socket: recorded on request only (`--stacks`).
+//! Where in its program a process opened or closed a socket: recorded on request only (`--stacks`).
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,26 +6,32 @@ use std::sync::Arc;
 use super::SocketKey;
 use crate::units::{MonoNs, Pid};
 
-/// The call by which a program came by a socket.
+/// The call by which a program came by a connection, or ended it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum OpeningCall {
+pub enum SocketCall {
     /// It took a connection from an accept queue.
     Accept,
     /// It connected.
     Connect,
+    /// It closed first: by close, shutdown or a reset.
+    Close,
 }
 
-impl OpeningCall {
+impl SocketCall {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Accept, Self::Connect, Self::Close];
+
     /// As written in recordings.
     pub fn name(self) -> &'static str {
         match self {
             Self::Accept => "accept",
             Self::Connect => "connect",
+            Self::Close => "close",
         }
     }
 }
 
-/// The user stack of the thread that accepted or connected a socket, at that call.
+/// The user stack of the thread that accepted, connected or closed a socket, at that call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stack {
     /// When it was read; the call was earlier.
@@ -33,7 +39,7 @@ pub struct Stack {
     /// The socket.
     pub key: SocketKey,
     /// Which call.
-    pub call: OpeningCall,
+    pub call: SocketCall,
     /// Whose stack.
     pub pid: Pid,
     /// The innermost frame first.

@@ -450,7 +450,11 @@ mod tests {
             let at = MonoNs(second * 1_000_000_000);
             drops.listener(&key(second), at, &world);
         }
-        assert!(drops.listeners.len() <= ASK_FROM, "{}", drops.listeners.len());
+        assert!(
+            drops.listeners.len() <= ASK_FROM,
+            "{}",
+            drops.listeners.len()
+        );
         assert!(drops.listeners.contains_key(&SockId(10_000)));
     }
 }

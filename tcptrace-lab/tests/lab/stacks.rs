@@ -124,6 +124,56 @@ fn stacks_name_the_function_that_connected() -> Result<()> {
     Ok(())
 }
 
+/// The samples of these findings have ended by the time that somebody asks. The patient has no frame
+/// pointers, the standard library has: who calls its `shutdown` is seen, who drops a stream is not.
+#[test]
+fn stacks_name_the_function_that_closed() -> Result<()> {
+    let pile = "time_wait_pileup/short_connections";
+    let burst = "reset_burst/unread_data";
+    for (ending, question, name, function) in [
+        ("drain", b"?".as_slice(), pile, "closing::end"),
+        ("unread", b"a long question", burst, "close"),
+    ] {
+        let netns = Netns::new()?;
+        let agent = Agent::record(&format!(
+            "--stacks --set time_wait_pileup.info_count=50 --set time_wait_pileup.info_after=2s \
+             --netns {}",
+            netns.inode()
+        ))?;
+        let patient = Patient::start(&netns, &format!("ends --ending {ending}"))?;
+        for mut stream in connect(&netns, patient.address(), 60)? {
+            stream.write_all(question)?;
+            stream.set_read_timeout(Some(SOON))?;
+            // An answer and the end, or a reset.
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+        let finding = agent.await_finding(name, SOON, |finding| {
+            finding.name() == name && !functions(finding).is_empty()
+        })?;
+        let names = functions(&finding);
+        assert!(
+            names.iter().any(|name| name.contains(function)),
+            "{names:?}"
+        );
+        let stack = &finding.0["stacks"][0];
+        assert_eq!(stack["call"], "close", "{finding:?}");
+        assert_eq!(stack["pid"], patient.pid(), "{finding:?}");
+        assert_eq!(
+            stack["count"], 8,
+            "all samples were closed in one place: {finding:?}"
+        );
+        let recording = match function {
+            // Too common a word to be sought in a page.
+            "close" => agent.finish()?,
+            function => everywhere(agent, function, "closed in")?,
+        };
+        let told = recording.of_type("finding");
+        let told = told.filter(|line| line["status"] != "resolved").count();
+        assert!(told < 8, "not told again for each sample: {told} times");
+    }
+    Ok(())
+}
+
 #[test]
 fn stacks_and_command_lines_are_written_on_request_only() -> Result<()> {
     for (options, cmdline) in [("", false), ("--cmdline", true)] {

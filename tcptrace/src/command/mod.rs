@@ -119,7 +119,7 @@ struct KernelArgs {
     /// call of the host about 45 ns, and leaves acceptors to descriptor scans
     #[arg(long)]
     no_accept_syscalls: bool,
-    /// Note where in its program each socket is accepted or connected, and name the functions for the
+    /// Note where in its program each socket is accepted, connected or closed, and name the functions for the
     /// sockets of findings; they are written into recordings
     #[arg(long)]
     stacks: bool,

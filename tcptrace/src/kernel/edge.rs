@@ -143,7 +143,7 @@ impl Edge {
             Raw::Reset(raw) => self.reset(raw, reason, sink),
             Raw::Destroy(raw) => {
                 if let Some(key) = self.identities.destroy(raw.sock, raw.at) {
-                    self.stacks.forget(key.sock);
+                    self.stacks.forget(key);
                     sink.push(Input::Destroy(Destroy { at: raw.at, key }));
                     return raw.understudy.then_some(Kind::Destroy);
                 }
@@ -202,7 +202,7 @@ impl Edge {
             return None;
         };
         if let Some(key) = ended {
-            self.stacks.forget(key.sock);
+            self.stacks.forget(key);
             sink.push(Input::Destroy(Destroy { at, key }));
         }
         if key.netns != self.last_netns {

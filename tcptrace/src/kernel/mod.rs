@@ -259,22 +259,23 @@ impl Kernel {
         self.sample_listeners(&moved, sink);
     }
 
-    /// Where sockets were opened, as far as somebody asked and it has been found out.
+    /// Where sockets were opened or closed, as far as somebody asked and it has been found out.
     fn tell_stacks(&mut self, sink: &mut Vec<Input>) {
         let at = clock::now();
-        for opened in self.edge.stacks.told() {
+        for named in self.edge.stacks.told() {
             let identities = &self.edge.identities;
-            let address = identities.address(opened.sock);
-            let Some(key) = address.and_then(|address| identities.key(address)) else {
+            let living = identities.address(named.sock);
+            let living = living.and_then(|address| identities.key(address));
+            let Some(key) = living.or(named.ended) else {
                 continue;
             };
-            self.edge.meet_holder(opened.pid, at, sink);
+            self.edge.meet_holder(named.pid, at, sink);
             sink.push(Input::Stack(Stack {
                 at,
                 key,
-                call: opened.call,
-                pid: opened.pid,
-                frames: opened.frames,
+                call: named.call,
+                pid: named.pid,
+                frames: named.frames,
             }));
         }
     }

@@ -1,4 +1,4 @@
-//! Where in their programs sockets were opened: the user stacks that the programs report with
+//! Where in their programs sockets were opened, or closed first: the user stacks that the programs report with
 //! `--stacks`, and their names.
 //!
 //! A stack is addresses in the memory of a process; naming them reads the process's map and the
@@ -9,6 +9,7 @@
 //! Invariants: addresses never leave this room; a stack is never named by the map of another process
 //! that has taken over the pid.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
@@ -19,13 +20,17 @@ use blazesym::symbolize::source::{Process, Source};
 use blazesym::symbolize::{CodeInfo, Input as Addresses, Sym, Symbolizer};
 use rustc_hash::{FxHashMap, FxHashSet};
 use tcptrace_core::decode::RawStack;
-use tcptrace_core::input::{Frame, OpeningCall};
+use tcptrace_core::input::{Frame, SocketCall, SocketKey};
 use tcptrace_core::units::{MonoNs, Pid, SockId};
 
 use super::process;
 
 /// Sockets whose stacks are remembered; some 40 bytes each. Beyond it new ones have none.
 const SOCKETS: usize = 1_000_000;
+
+/// Sockets that have ended by a close, whose stacks are still remembered: a finding about them may open
+/// some seconds later, and shows the latest.
+const CLOSED: usize = 4096;
 
 /// Distinct stacks remembered before those that no socket has any more are swept out.
 const DISTINCT: usize = 16_384;
@@ -45,7 +50,7 @@ struct Trace {
     /// When it was first seen.
     at: MonoNs,
     pid: Pid,
-    call: OpeningCall,
+    call: SocketCall,
     addresses: Box<[u64]>,
     /// It is with the namer.
     sent: AtomicBool,
@@ -68,19 +73,23 @@ impl std::hash::Hash for Trace {
     }
 }
 
-/// Where a socket was opened.
+/// Where a socket was opened, or closed.
 #[derive(Debug)]
-pub(super) struct Opened {
+pub(super) struct Named {
     pub(super) sock: SockId,
-    pub(super) call: OpeningCall,
+    /// Of one that has ended, which nobody else knows any more.
+    pub(super) ended: Option<SocketKey>,
+    pub(super) call: SocketCall,
     pub(super) pid: Pid,
     pub(super) frames: Arc<[Frame]>,
 }
 
-/// The stacks of sockets that live. Without `--stacks` nothing ever comes here.
+/// The last stack of each socket that lives or was closed lately. Without `--stacks` nothing ever comes here.
 #[derive(Debug, Default)]
 pub(super) struct Stacks {
     of: FxHashMap<SockId, Arc<Trace>>,
+    /// Those of them that have ended, in the order of their ends.
+    closed: VecDeque<SocketKey>,
     distinct: FxHashMap<Pid, FxHashSet<Arc<Trace>>>,
     /// How many these are.
     count: usize,
@@ -90,7 +99,7 @@ pub(super) struct Stacks {
 }
 
 impl Stacks {
-    /// A socket was opened so.
+    /// A socket was opened or closed so.
     #[expect(
         clippy::mutable_key_type,
         reason = "neither hash nor equality of a trace looks at what changes"
@@ -121,8 +130,17 @@ impl Stacks {
     }
 
     /// A socket has ended.
-    pub(super) fn forget(&mut self, sock: SockId) {
-        self.of.remove(&sock);
+    pub(super) fn forget(&mut self, key: SocketKey) {
+        match self.of.get(&key.sock) {
+            Some(trace) if trace.call == SocketCall::Close => self.closed.push_back(key),
+            Some(_) => drop(self.of.remove(&key.sock)),
+            None => {}
+        }
+        if self.closed.len() > CLOSED
+            && let Some(oldest) = self.closed.pop_front()
+        {
+            self.of.remove(&oldest.sock);
+        }
     }
 
     /// A process has exited: another may have its pid, and the same addresses.
@@ -141,7 +159,7 @@ impl Stacks {
         self.count = self.distinct.values().map(FxHashSet::len).sum();
     }
 
-    /// Somebody wants to know where a socket was opened: it is told once.
+    /// Somebody wants to know where a socket was opened or closed: it is told once.
     pub(super) fn ask(&mut self, sock: SockId) {
         let Some(trace) = self.of.get(&sock) else {
             return;
@@ -160,17 +178,18 @@ impl Stacks {
     }
 
     /// What was asked for and has been named since the last call.
-    pub(super) fn told(&mut self) -> Vec<Opened> {
+    pub(super) fn told(&mut self) -> Vec<Named> {
         let mut told = Vec::new();
-        let of = &mut self.of;
+        let (of, closed) = (&mut self.of, &self.closed);
         self.asked.retain(|(sock, trace)| {
             let Some(frames) = trace.named.get() else {
                 return true;
             };
             // It may have ended while the namer was at work; and is told once.
             if of.remove(sock).is_some() && !frames.is_empty() {
-                told.push(Opened {
+                told.push(Named {
                     sock: *sock,
+                    ended: closed.iter().find(|key| key.sock == *sock).copied(),
                     call: trace.call,
                     pid: trace.pid,
                     frames: Arc::clone(frames),

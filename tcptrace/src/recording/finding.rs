@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tcptrace_core::finding::{Finding, Opening, Owner, Service, stack_row};
+use tcptrace_core::finding::{CallSite, Finding, Owner, Service, stack_row};
 use tcptrace_core::input::{Frame, SocketKey};
 use tcptrace_core::tcp::Endpoint;
 use tcptrace_core::units::{MonoNs, NetnsId, Pid, Port, SockId};
@@ -58,7 +58,7 @@ pub(crate) struct RecordedFinding {
     pub(crate) samples: Vec<RecordedSocket>,
     /// Where in their programs these were opened; with `--stacks` only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) stacks: Vec<RecordedOpening>,
+    pub(crate) stacks: Vec<RecordedCallSite>,
     /// What proves it; which fields depends on the kind.
     #[serde(default)]
     pub(crate) evidence: Value,
@@ -110,10 +110,10 @@ pub(crate) struct RecordedProcess {
     pub(crate) cmdline: Option<String>,
 }
 
-/// Where in a program some of the samples were accepted or connected.
+/// Where in a program some of the samples were accepted, connected or closed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct RecordedOpening {
-    /// `accept` or `connect`.
+pub(crate) struct RecordedCallSite {
+    /// `accept`, `connect` or `close`.
     pub(crate) call: String,
     /// The process that called.
     pub(crate) pid: Pid,
@@ -235,7 +235,7 @@ impl RecordedFinding {
                 .map(|rate| (rate * 100.0).round() / 100.0),
             caused_by: caused_by.map(|id| id.to_string()),
             samples: samples.iter().map(RecordedSocket::new).collect(),
-            stacks: stacks.iter().map(RecordedOpening::new).collect(),
+            stacks: stacks.iter().map(RecordedCallSite::new).collect(),
             evidence: serde_json::to_value(evidence)
                 .expect("evidence has string keys and serializes no foreign type"),
             summary,
@@ -255,8 +255,8 @@ impl RecordedFinding {
     }
 }
 
-impl RecordedOpening {
-    fn new(opening: &Opening) -> Self {
+impl RecordedCallSite {
+    fn new(opening: &CallSite) -> Self {
         Self {
             call: opening.call.name().to_owned(),
             pid: opening.pid,

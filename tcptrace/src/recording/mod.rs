@@ -38,7 +38,7 @@ mod samples;
 pub(crate) use encode::Encoder;
 pub(crate) use failure::RecordError;
 pub(crate) use file::Target;
-pub(crate) use finding::{RecordedFinding, RecordedOpening, RecordedProcess, RecordedService};
+pub(crate) use finding::{RecordedCallSite, RecordedFinding, RecordedProcess, RecordedService};
 pub(crate) use header::{Completeness, Ended, Footer, Header, Probe};
 pub(crate) use medium::Medium;
 pub(crate) use reader::{Line, Reader};

@@ -421,7 +421,7 @@ fn stack() -> impl Strategy<Value = Input> {
             line,
         },
     );
-    let call = select(vec![OpeningCall::Accept, OpeningCall::Connect]);
+    let call = select(SocketCall::ALL.to_vec());
     (at(), key(), call, pid(), vec(frame, 0..4)).prop_map(|(at, key, call, pid, frames)| {
         Input::Stack(Stack {
             at,

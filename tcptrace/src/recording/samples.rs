@@ -537,7 +537,7 @@ pub(super) fn later_inputs() -> Vec<(Input, Annotation)> {
             Input::Stack(Stack {
                 at: at(7501),
                 key: child(),
-                call: OpeningCall::Accept,
+                call: SocketCall::Accept,
                 pid: Pid(812),
                 frames: frames(),
             }),
@@ -596,8 +596,8 @@ pub(super) fn every_line() -> String {
                 process: with_cmdline(&server()),
                 ..owner(Provenance::Accept)
             }),
-            stacks: vec![Opening {
-                call: OpeningCall::Accept,
+            stacks: vec![CallSite {
+                call: SocketCall::Accept,
                 pid: Pid(812),
                 count: 1,
                 frames: frames(),

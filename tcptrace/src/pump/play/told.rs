@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use tcptrace_core::finding::{
-    Cause, Confidence, Evidence, Finding, FindingId, Kind, Opening, Owner, Provenance, Service,
+    CallSite, Cause, Confidence, Evidence, Finding, FindingId, Kind, Owner, Provenance, Service,
     Severity, Status, ToldEvidence,
 };
-use tcptrace_core::input::{Frame, OpeningCall, ProcessInfo, SocketKey};
+use tcptrace_core::input::{Frame, ProcessInfo, SocketCall, SocketKey};
 use tcptrace_core::units::{NetnsId, SockId};
 
-use crate::recording::{RecordedFinding, RecordedOpening, RecordedProcess, RecordedService};
+use crate::recording::{RecordedCallSite, RecordedFinding, RecordedProcess, RecordedService};
 use crate::report;
 
 /// The finding, if this tcptrace knows its kind.
@@ -65,7 +65,7 @@ pub(super) fn finding(told: &RecordedFinding) -> Option<Finding> {
                 peer: sample.peer,
             })
             .collect(),
-        stacks: told.stacks.iter().filter_map(opening).collect(),
+        stacks: told.stacks.iter().filter_map(call_site).collect(),
         evidence: Evidence::Told(ToldEvidence {
             summary: told.summary.clone(),
             advice: told.advice.clone(),
@@ -96,12 +96,10 @@ fn confidence(written: Option<&String>) -> Confidence {
 }
 
 /// Nothing for a call that this tcptrace does not know.
-fn opening(told: &RecordedOpening) -> Option<Opening> {
+fn call_site(told: &RecordedCallSite) -> Option<CallSite> {
     let frames = told.frames.iter().cloned().map(Frame::from);
-    Some(Opening {
-        call: [OpeningCall::Accept, OpeningCall::Connect]
-            .into_iter()
-            .find(|call| call.name() == told.call)?,
+    Some(CallSite {
+        call: named(SocketCall::ALL, SocketCall::name, &told.call)?,
         pid: told.pid,
         count: told.count,
         frames: frames.collect(),

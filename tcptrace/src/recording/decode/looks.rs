@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use tcptrace_core::Input;
 use tcptrace_core::input::{
-    EpollWatch, Frame, Holder, HolderScan, Inspection, ListenerSample, OpeningCall, QueueLevel,
-    Sending, SocketRow, Stack, ThreadState, Waiters,
+    EpollWatch, Frame, Holder, HolderScan, Inspection, ListenerSample, QueueLevel, Sending,
+    SocketCall, SocketRow, Stack, ThreadState, Waiters,
 };
 use tcptrace_core::tcp::{Shutdown, TcpState};
 use tcptrace_core::units::{Fd, Pid, Tid};
@@ -60,12 +60,13 @@ socket_line!(ListenerLine {
     waiters: Option<WaitersFields>,
 });
 
-/// [`OpeningCall`].
+/// [`SocketCall`].
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Call {
     Accept,
     Connect,
+    Close,
 }
 
 #[derive(Deserialize)]
@@ -248,8 +249,9 @@ impl From<StackLine> for Input {
             at: line.mono_ns,
             key: line.key(),
             call: match line.call {
-                Call::Accept => OpeningCall::Accept,
-                Call::Connect => OpeningCall::Connect,
+                Call::Accept => SocketCall::Accept,
+                Call::Connect => SocketCall::Connect,
+                Call::Close => SocketCall::Close,
             },
             pid: line.pid,
             frames: line.frames.into_iter().map(Frame::from).collect(),

@@ -241,7 +241,7 @@ pub(super) fn looks() -> Vec<(&'static str, Value)> {
             about_socket(
                 "stack",
                 vec![
-                    must("call", open_words(&["accept", "connect"])),
+                    must("call", open_words(&["accept", "connect", "close"])),
                     must("pid", count()),
                     must("frames", list(named("frame"))),
                 ],

@@ -167,7 +167,7 @@ pub(super) fn finding() -> Value {
             may(
                 "stacks",
                 list(object(vec![
-                    must("call", open_words(&["accept", "connect"])),
+                    must("call", open_words(&["accept", "connect", "close"])),
                     must("pid", count()),
                     must("count", count()),
                     must("frames", list(named("frame"))),
