@@ -231,10 +231,9 @@ fn sockets_older_than_the_tracer_are_found_with_their_holders() {
         let mut fds: Vec<_> = rows(told, sock)
             .iter()
             .filter_map(|row| row.holder.clone())
-            .map(|holder| {
-                assert_eq!(holder.pid, me());
-                holder.fd
-            })
+            // A child that another test starts holds copies until it calls exec.
+            .filter(|holder| holder.pid == me())
+            .map(|holder| holder.fd)
             .collect();
         fds.sort_unstable();
         fds
@@ -337,8 +336,9 @@ fn a_suspect_is_inspected() {
     assert!(look.waiters.as_ref().unwrap().is_empty());
     let scan = look.holders.as_ref().unwrap();
     assert!(scan.complete);
-    assert_eq!(scan.holders.len(), 1);
-    assert_eq!(scan.holders[0].pid, me());
+    // A child that another test starts holds a copy until it calls exec.
+    let mine = scan.holders.iter().filter(|holder| holder.pid == me());
+    assert_eq!(mine.count(), 1);
     assert!(look.threads.iter().any(|thread| thread.pid == me()));
     assert!(answers.iter().any(|input| matches!(
         input,
