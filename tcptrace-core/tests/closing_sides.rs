@@ -191,7 +191,7 @@ fn ports_in_time_wait_count_where_they_cannot_be_used_again() {
 
 #[test]
 fn a_host_that_visits_many_remotes_loses_no_route_that_matters() {
-    // Room for 16,384 routes: the first has the most connections, and none is lost over the others.
+    // Room for 8192 routes: the first has the most connections, and none is lost over the others.
     let visit = |n: u32, host| {
         let ms = 2000 + n / 20;
         format!(

@@ -1,10 +1,10 @@
-//! A second witness of state changes: the kernel's own event buffer (ftrace), which no policy about
+//! A second witness of state changes and retransmissions: the kernel's own event buffer (ftrace), which no policy about
 //! BPF concerns.
 //!
 //! A host may exempt processes from BPF: its supervisor, say, whose namespaces not even root can
 //! read. While such a task runs, the kernel calls no BPF program, and that includes the softirqs
-//! that interrupt it: state changes of other processes' connections, which no tracer made of BPF can
-//! see. Of these, and of no others, the witness keeps a list.
+//! that interrupt it, timers among them: what happens to other processes' connections, and no tracer
+//! made of BPF can see. Of these events, and of no others, the witness keeps a list.
 
 use std::fs;
 use std::io::{ErrorKind, Write as _};
@@ -25,7 +25,7 @@ pub struct Hidden {
     pub states: (String, String),
 }
 
-/// Watches from its making to [`Witness::hidden`].
+/// Watches from its making to [`Witness::hidden`] and [`Witness::hidden_retransmits`].
 #[derive(Debug)]
 pub struct Witness {
     /// Absent where no process is exempt.
@@ -73,19 +73,33 @@ impl Witness {
             put("set_event_pid", &task.to_string())?;
         }
         put("events/sock/inet_sock_set_state/enable", "1")?;
+        put("events/tcp/tcp_retransmit_skb/enable", "1")?;
         Ok(witness)
     }
 
-    /// What BPF programs were not told of so far.
+    /// The state changes that BPF programs were not told of so far.
     pub fn hidden(&self) -> Result<Vec<Hidden>> {
-        let Some(instance) = &self.instance else {
-            return Ok(Vec::new());
-        };
-        fs::read_to_string(instance.join("trace"))?
+        self.buffer()?
             .lines()
             .filter(|line| line.contains("inet_sock_set_state:"))
             .map(|line| parse(line).with_context(|| format!("not understood: {line}")))
             .collect()
+    }
+
+    /// How many segments towards a port were sent again without BPF programs being told so far.
+    pub fn hidden_retransmits(&self, port: u16) -> Result<u64> {
+        let towards = format!(" dport={port} ");
+        let buffer = self.buffer()?;
+        let lines = buffer.lines();
+        let hidden = lines.filter(|it| it.contains("tcp_retransmit_skb:") && it.contains(&towards));
+        Ok(hidden.count() as u64)
+    }
+
+    fn buffer(&self) -> Result<String> {
+        match &self.instance {
+            Some(instance) => Ok(fs::read_to_string(instance.join("trace"))?),
+            None => Ok(String::new()),
+        }
     }
 }
 

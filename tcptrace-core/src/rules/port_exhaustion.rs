@@ -9,7 +9,6 @@
 //! fails in bind, with EADDRINUSE, and changes no state.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::book::{Draft, Gist, Program, Subject};
@@ -18,10 +17,14 @@ use crate::input::{
     Context, Destroy, NetnsFacts, SnapshotMark, SnapshotPhase, SnapshotScope, SocketKey, Transition,
 };
 use crate::rules::Bench;
-use crate::rules::closing::{Parties, QUIET, Seconds, of, party, start};
+use crate::rules::closing::{Parties, QUIET, of, party, start};
 use crate::tcp::TcpState;
-use crate::units::{NetnsId, Port, SockId};
+use crate::units::SockId;
 use crate::world::{Origin, World};
+
+mod route;
+
+use route::{Route, Use};
 
 /// TCP_TIMEWAIT_LEN.
 const TIME_WAIT: u64 = 60;
@@ -29,12 +32,16 @@ const TIME_WAIT: u64 = 60;
 /// A port in TIME_WAIT is free for a new connection after a second, where `tcp_tw_reuse` allows it.
 const REUSE_AFTER: u64 = 1;
 
-/// Routes followed at once; a crawler has more, and none of them is near its end.
-const ROUTES: usize = 16_384;
+/// Routes followed at once, some 2 kB each; a crawler has more, and none of them is near its end.
+const ROUTES: usize = 8192;
 
-/// A route that so few ports are used for is forgotten when there is no room: it is far from the end
-/// of any range, and comes back with its next connection, short of no more than these.
+/// Routes that so few ports are used for are forgotten when there is no room: they are far from the
+/// end of any range, and come back with their next connection, short of no more than these.
 const NEGLIGIBLE: u64 = 16;
+
+/// The same of the less used half of all routes, where that is not enough: of 28,232 ports, as
+/// everywhere by default, a thousand are few.
+const FEW: u64 = 1000;
 
 /// Connections followed at once.
 const CONNECTIONS: usize = 1 << 20;
@@ -42,76 +49,14 @@ const CONNECTIONS: usize = 1 << 20;
 /// Seconds of which the use is remembered, for the forecast.
 const HISTORY: usize = 61;
 
-/// What shares the local ports: one source address towards one endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Route {
-    netns: NetnsId,
-    source: Option<IpAddr>,
-    address: IpAddr,
-    port: Port,
-}
-
-impl Route {
-    fn of(key: &SocketKey) -> Option<Self> {
-        Some(Self {
-            netns: key.netns,
-            source: key.local.address.filter(|it| !it.is_unspecified()),
-            address: key.peer.address?,
-            port: key.peer.port?,
-        })
-    }
-}
-
-/// The use of one route.
-#[derive(Debug, Default)]
-struct Use {
-    /// Live connections before the seconds of `changes`.
-    live: i64,
-    changes: VecDeque<(u64, i64)>,
-    waiting: Seconds,
-    refused: Seconds,
-    parties: Parties,
-    history: VecDeque<(u64, u64)>,
-    last: u64,
-    told: Option<u64>,
-    opened: Option<u64>,
-    subject: Option<Subject>,
-}
-
-impl Use {
-    fn change(&mut self, second: u64, by: i64) {
-        self.last = self.last.max(second);
-        let after = self.changes.iter().rev().take_while(|(s, _)| *s > second);
-        let at = self.changes.len() - after.count();
-        match at.checked_sub(1).and_then(|it| self.changes.get_mut(it)) {
-            Some((s, change)) if *s == second => *change += by,
-            _ => self.changes.insert(at, (second, by)),
-        }
-    }
-
-    /// Live connections at the beginning of a second.
-    fn live_at(&mut self, second: u64) -> u64 {
-        while let Some((s, by)) = self.changes.front().copied()
-            && s < second
-        {
-            self.live += by;
-            self.changes.pop_front();
-        }
-        u64::try_from(self.live).unwrap_or(0)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.live == 0 && self.changes.iter().all(|(_, by)| *by == 0)
-    }
-}
-
 /// The rule.
 #[derive(Debug, Default)]
 pub(crate) struct PortExhaustion {
     connections: BTreeMap<SockId, Route>,
     routes: BTreeMap<Route, Use>,
-    /// The second in which room was made last: looking at every route is not for every connection.
-    room_made: u64,
+    /// The second in which hardly any room could be made: looking at every route is not for every
+    /// connection.
+    in_vain: u64,
     evicted: u64,
 }
 
@@ -192,7 +137,10 @@ impl PortExhaustion {
         {
             usage.change(second, -1);
         }
-        let usage = self.routes.entry(route).or_default();
+        let usage = self.routes.entry(route).or_insert_with(|| Use {
+            parties: Parties::few(),
+            ..Use::default()
+        });
         usage.change(second, 1);
         let owner = world.socket(key.sock).and_then(|it| party(it, world));
         usage.parties.add(owner, *key);
@@ -201,15 +149,22 @@ impl PortExhaustion {
 
     /// Forgets the routes that hardly anything uses: a host that visits thousands of remotes has many.
     fn make_room(&mut self, second: u64) {
-        if self.room_made >= second {
+        if self.in_vain >= second {
             return;
         }
-        self.room_made = second;
-        self.routes.retain(|_, usage| {
+        let ports = |usage: &Use| {
             let live = usage.live + usage.changes.iter().map(|(_, by)| by).sum::<i64>();
-            let waiting = usage.waiting.before(second + 1, TIME_WAIT);
-            u64::try_from(live).unwrap_or(0) + waiting > NEGLIGIBLE || usage.told.is_some()
-        });
+            u64::try_from(live).unwrap_or(0) + usage.waiting.before(second + 1, TIME_WAIT)
+        };
+        let mut all: Vec<u64> = self.routes.values().map(ports).collect();
+        all.sort_unstable();
+        let median = all.get(all.len() / 2).copied().unwrap_or(0);
+        let few = median.clamp(NEGLIGIBLE, FEW);
+        self.routes
+            .retain(|_, usage| ports(usage) > few || usage.told.is_some());
+        if self.routes.len() > ROUTES / 8 * 7 {
+            self.in_vain = second;
+        }
     }
 
     pub(super) fn take_evicted(&mut self) -> u64 {

@@ -10,7 +10,7 @@ use crate::units::{MonoNs, Pid};
 use crate::world::{CloseCall, Closes, Process};
 
 /// Exited processes kept for look-ups. Sockets name their owners themselves; this is for screens.
-const EXITED: usize = 8192;
+const EXITED: usize = 4096;
 
 /// More than any pid table in practice (`pid_max` defaults to 4 million, but tasks to far fewer).
 const PROCESSES: usize = 262_144;

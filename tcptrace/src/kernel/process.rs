@@ -38,6 +38,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// process that is met again is read again, so nothing is lost but time.
 const MAX_KNOWN: usize = 32_768;
 
+/// Of these, how many that have exited: facts about them may still come, of the last moments.
+const EXITED: usize = 4096;
+
 /// Why a process is being named, which decides whether it is worth a second look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Occasion {
@@ -162,6 +165,9 @@ impl Processes {
             at, pid, signal, ..
         } = *exit;
         self.exits.push_back((pid, at));
+        if self.exits.len() > EXITED {
+            self.forget_an_exit();
+        }
         let last = self
             .foreseen
             .remove(&pid)
@@ -241,25 +247,22 @@ impl Processes {
     }
 
     fn remember(&mut self, pid: Pid, known: Known) {
+        while self.known.len() >= MAX_KNOWN && !self.exits.is_empty() {
+            self.forget_an_exit();
+        }
         if self.known.len() >= MAX_KNOWN {
-            while let Some((gone, at)) = self.exits.pop_front() {
-                let still_gone = self
-                    .known
-                    .get(&gone)
-                    .is_some_and(|known| known.exited == Some(at));
-                if still_gone {
-                    self.known.remove(&gone);
-                    break;
-                }
-            }
-            if self.known.len() >= MAX_KNOWN {
-                self.known.clear();
-            }
+            self.known.clear();
         }
         self.known.insert(pid, known);
-        // Pids that lived again leave stale entries behind.
-        while self.exits.len() > MAX_KNOWN {
-            self.exits.pop_front();
+    }
+
+    /// Forgets the process that exited first, unless its pid has lived again since.
+    fn forget_an_exit(&mut self) {
+        if let Some((gone, at)) = self.exits.pop_front()
+            && let Some(known) = self.known.get(&gone)
+            && known.exited == Some(at)
+        {
+            self.known.remove(&gone);
         }
     }
 }
@@ -608,12 +611,24 @@ mod tests {
     fn memory_is_bounded() {
         let mut processes = Processes::default();
         let mut sink = Vec::new();
-        for number in 0..3 * MAX_KNOWN as u32 {
+        for number in 0..3 * EXITED as u32 {
             let pid = Pid(10_000_000 + number);
             processes.exit(&exit(pid, MonoNs(u64::from(number)), "x", 7), &mut sink);
         }
-        assert_eq!(processes.known.len(), MAX_KNOWN);
-        assert!(processes.exits.len() <= MAX_KNOWN);
+        assert_eq!(
+            (processes.known.len(), processes.exits.len()),
+            (EXITED, EXITED)
+        );
+        for number in 0..3 * MAX_KNOWN as u32 {
+            let known = Known {
+                who: Who::Nameless,
+                exited: None,
+                signal: None,
+                looked: MonoNs(0),
+            };
+            processes.remember(Pid(20_000_000 + number), known);
+            assert!(processes.known.len() <= MAX_KNOWN);
+        }
     }
 
     #[test]

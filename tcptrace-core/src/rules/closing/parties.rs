@@ -10,22 +10,45 @@ use crate::world::World;
 /// Processes told apart; a program that forks for each connection has more, and they are one owner.
 const TOLD_APART: usize = 64;
 
+/// Where there are thousands of such parties.
+const FEW: usize = PROCESSES;
+
 /// Named in a finding.
 const PROCESSES: usize = 8;
 const SAMPLES: usize = 8;
 
 /// Who takes part, and the latest sockets.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::rules) struct Parties {
+    told_apart: usize,
     by_process: BTreeMap<Pid, (Owner, u64)>,
     samples: VecDeque<SocketKey>,
 }
 
+impl Default for Parties {
+    fn default() -> Self {
+        Self::told_apart(TOLD_APART)
+    }
+}
+
 impl Parties {
+    fn told_apart(told_apart: usize) -> Self {
+        Self {
+            told_apart,
+            by_process: BTreeMap::new(),
+            samples: VecDeque::new(),
+        }
+    }
+
+    /// No more processes told apart than are named.
+    pub(in crate::rules) fn few() -> Self {
+        Self::told_apart(FEW)
+    }
+
     pub(in crate::rules) fn add(&mut self, owner: Option<Owner>, key: SocketKey) {
         if let Some(owner) = owner {
             let pid = owner.process.pid;
-            if self.by_process.len() >= TOLD_APART && !self.by_process.contains_key(&pid) {
+            if self.by_process.len() >= self.told_apart && !self.by_process.contains_key(&pid) {
                 let least = self.by_process.iter().min_by_key(|(_, (_, n))| *n);
                 if let Some(least) = least.map(|(pid, _)| *pid) {
                     self.by_process.remove(&least);
