@@ -48,6 +48,10 @@ const BATCH: usize = 512;
 /// Batches taken before the front and the signals get their turn.
 const BATCHES_PER_TURN: usize = 256;
 
+/// Facts that a batch keeps room for. A look at the kernel takes in what is reported meanwhile: at
+/// saturation as much as some 100,000 facts, whose room is given back.
+const ROOM: usize = 8 * BATCH;
+
 /// How often what was reported during a round of catching up is caught up with in its turn.
 const CATCH_UP_ROUNDS: usize = 4;
 
@@ -399,5 +403,6 @@ impl Pump {
                 changed.push(finding);
             }
         }
+        batch.shrink_to(ROOM);
     }
 }
