@@ -2,7 +2,7 @@
 //!
 //! Invariant: only numbers and addresses are interpolated, never a name that a stranger chose.
 
-use crate::finding::{Finding, Kind, Service};
+use crate::finding::{Cause, Finding, Kind, Service};
 use crate::tcp::TcpState;
 use crate::units::Pid;
 
@@ -36,14 +36,24 @@ impl Finding {
             }
             Service::ManyRemotes | Service::ManyPorts | Service::Unknown => String::new(),
         };
-        let mut commands: Vec<String> = self
-            .kind
-            .states()
-            .iter()
-            .filter(|state| **state != TcpState::Close)
-            .map(|state| format!("{inside}ss -tnpo state {}{which}", ss_state(*state)))
-            .collect();
+        let mut commands: Vec<String> = match self.kind {
+            // Ports are held in every state, and longest in TIME_WAIT.
+            Kind::PortExhaustion => vec![format!("{inside}ss -tno state connected{which}")],
+            kind => kind
+                .states()
+                .iter()
+                .filter(|state| **state != TcpState::Close)
+                .map(|state| format!("{inside}ss -tnpo state {}{which}", ss_state(*state)))
+                .collect(),
+        };
+        let waits_in_a_queue = self.cause == Some(Cause::NeverAccepted);
+        if waits_in_a_queue {
+            commands.push(format!("{inside}ss -tlnp{which}"));
+        }
         let counters = match self.kind {
+            Kind::ClosingStuck if self.cause == Some(Cause::ZeroWindow) => {
+                Some("TcpExtTCPWinProbe")
+            }
             Kind::AcceptQueueOverflow | Kind::BacklogTruncated => {
                 Some("TcpExtListenOverflows TcpExtListenDrops")
             }
@@ -62,6 +72,11 @@ impl Finding {
         commands.extend(counters.map(|names| format!("{inside}nstat -az {names}")));
         if let Some(Pid(pid)) = pid {
             match self.kind {
+                // Neither holds a descriptor.
+                Kind::CloseWaitLeak if waits_in_a_queue => {
+                    commands.push(format!("grep -H . /proc/{pid}/task/*/wchan"));
+                }
+                Kind::FinWait2Stuck if self.cause == Some(Cause::Orphan) => {}
                 Kind::CloseWaitLeak | Kind::FinWait2Stuck => {
                     commands.push(format!("ls -l /proc/{pid}/fd | grep -c socket:"));
                     commands.push(format!("grep 'open files' /proc/{pid}/limits"));

@@ -415,6 +415,13 @@ fn evidence(oldest: &Closing, data_retransmits: u64, bench: &Bench<'_>) -> Closi
         .and_then(|s| s.user_timeout)
         .or(oldest.last_data.and_then(|x| x.user_timeout));
     let facts = bench.world.netns_facts(oldest.entry.key.netns);
+    // `tcp_probe_timer` counts the probes that nobody answered.
+    let answered = sending.is_some_and(|s| s.window == 0 && s.unsent > 0 && s.probes_out == 0);
+    let patience = if answered {
+        patience::of_answered_probes(user_timeout)
+    } else {
+        patience::of_connection(facts, orphan, user_timeout)
+    };
     ClosingStuckEvidence {
         state: Some(oldest.entry.state),
         oldest_age: bench.at.since(oldest.entry.since),
@@ -426,6 +433,6 @@ fn evidence(oldest: &Closing, data_retransmits: u64, bench: &Bench<'_>) -> Closi
         backoff: sending.map(|s| s.backoff),
         data_retransmits,
         orphan,
-        patience: patience::of_connection(facts, orphan, user_timeout),
+        patience,
     }
 }

@@ -58,6 +58,17 @@ pub(crate) fn of_connection(
     }
 }
 
+/// Of a socket whose window probes are answered: for ever, but for an orphan, which ends when the
+/// wait between two probes would exceed [`RTO_MAX`], after some five minutes.
+pub(crate) fn of_answered_probes(user_timeout: Option<Duration>) -> Patience {
+    Patience {
+        limit: None,
+        linear: None,
+        user_timeout,
+        gives_up_after: user_timeout,
+    }
+}
+
 /// Of a socket in SYN_SENT. From Linux 6.5 on the first `tcp_syn_linear_timeouts` repetitions come
 /// without doubling, and count besides the others.
 pub(crate) fn of_connect(facts: Option<&NetnsFacts>, x: &Retransmit) -> Patience {

@@ -186,6 +186,10 @@ impl Kernel {
                 total.1 += 1;
             }
         }
+        if self.raws.is_empty() {
+            // Reading ahead may have taken megabytes.
+            self.raws.shrink_to(8 * BATCH);
+        }
         for (kind, count) in recovered {
             if count > 0 {
                 self.probes.recovered(kind, count);

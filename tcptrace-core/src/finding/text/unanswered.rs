@@ -291,17 +291,23 @@ pub(super) fn closing_stuck_advice(e: &ClosingStuckEvidence, cause: Option<Cause
     } else {
         "the process still holds the descriptor"
     };
+    if cause == Some(Cause::ZeroWindow) && e.probes_out == Some(0) {
+        let until = match (e.patience.user_timeout, e.orphan) {
+            (Some(_), _) => patience(&e.patience),
+            (None, true) => "the kernel gives up after some 5 min".to_owned(),
+            (None, false) => "the kernel goes on for as long as they are answered".to_owned(),
+        };
+        return format!(
+            "the peer answers window probes and does not read: look at what its application does; \
+             where the data may be thrown away, close with SO_LINGER 0 (it sends a RST); {until}, \
+             {held}"
+        );
+    }
     let what = match cause {
-        Some(Cause::ZeroWindow) => match e.probes_out {
-            Some(0) => {
-                "the peer answers window probes and does not read: look at what its application \
-                 does; where the data may be thrown away, close with SO_LINGER 0 (it sends a RST)"
-            }
-            _ => {
-                "the peer had no room and answers no probe any more: see whether it is alive; \
-                 where the data may be thrown away, close with SO_LINGER 0 (it sends a RST)"
-            }
-        },
+        Some(Cause::ZeroWindow) => {
+            "the peer had no room and has not answered the last window probe: see whether it is \
+             alive; where the data may be thrown away, close with SO_LINGER 0 (it sends a RST)"
+        }
         _ => {
             "see whether the peer is alive, and whether the path drops large segments (path MTU) \
              or everything"
