@@ -69,10 +69,15 @@ const CORE: &str = "close_wait:: queues:: owners:: traps:: overflow:: privileges
 const BRIEF: &str = "close_wait::never_accepted close_wait::not_watched close_wait::what_a_ close_wait::what_is_ \
      close_wait::eof_read_not_closed queues::accept_queue_of_a_server traps::tuples";
 
-/// Debian's 5.10 for clouds is built without `CONFIG_TLS`, the later ones have a module.
-const WITHOUT_TLS: &str = "without_tls=\n\
+/// Debian's 5.10 for clouds is built without `CONFIG_TLS` and `CONFIG_MPTCP`; the later ones have a
+/// module, and the other built in.
+const WITHOUT: &str = "without=\n\
      if ! grep -qx tls /modules/list; then\n\
-     echo 'vm: this kernel has no CONFIG_TLS, so no kTLS scenario'; without_tls='--skip what_ktls'\n\
+     echo 'vm: this kernel has no CONFIG_TLS, so no kTLS scenario'; without='--skip what_ktls'\n\
+     fi\n\
+     if [ ! -e /proc/sys/net/mptcp ]; then\n\
+     echo 'vm: this kernel has no CONFIG_MPTCP, so no scenario of it'\n\
+     without=\"$without --skip what_multipath\"\n\
      fi\n";
 
 /// Of the lab, what depends on how functions are probed.
@@ -96,7 +101,7 @@ fn test_script(
     if let Some(tier) = tier.forced() {
         script += &format!("export TCPTRACE_TIER={tier}\n");
     }
-    script += WITHOUT_TLS;
+    script += WITHOUT;
     for test in programs.iter().filter(|program| program.test) {
         // Of the agent's own tests only those that touch the kernel depend on it; of the lab's, the
         // scenarios: its own parts and the saturating load are the host's matter.
@@ -115,7 +120,7 @@ fn test_script(
         let folder = repository::root().join(&test.package);
         let folder = quote(&folder.to_string_lossy());
         script += &format!(
-            "mkdir -p {folder}; cd {folder}; {} {THREADS} {} {} $without_tls || status=1\n",
+            "mkdir -p {folder}; cd {folder}; {} {THREADS} {} {} $without || status=1\n",
             path(test),
             colour(),
             words.join(" ")
@@ -170,16 +175,12 @@ mod tests {
                 .collect();
             assert_eq!(runs, expected);
         };
-        let all = format!("{SAME_EVERYWHERE} $without_tls || status=1");
-        check(
-            Tier::Best,
-            &[],
-            &["kernel:: $without_tls || status=1", &all],
-        );
-        let own = format!("{BY_PROBES} $without_tls || status=1");
-        let some = "queues:: owners:: traps:: $without_tls || status=1";
+        let all = format!("{SAME_EVERYWHERE} $without || status=1");
+        check(Tier::Best, &[], &["kernel:: $without || status=1", &all]);
+        let own = format!("{BY_PROBES} $without || status=1");
+        let some = "queues:: owners:: traps:: $without || status=1";
         check(Tier::Kprobe, &[], &[&own, some]);
-        check(Tier::Best, &["fin"], &["'fin' $without_tls || status=1"; 3]);
+        check(Tier::Best, &["fin"], &["'fin' $without || status=1"; 3]);
         let core = test_script(&programs, Tier::Best, Scope::Core, &[]).unwrap();
         assert!(core.contains(CORE) && !core.contains(SAME_EVERYWHERE));
         for tier in [Tier::Best, Tier::Kprobe] {
