@@ -219,6 +219,26 @@ fn a_host_that_visits_many_remotes_loses_no_route_that_matters() {
 }
 
 #[test]
+fn a_route_that_comes_back_counts_no_connection_of_before() {
+    // Ten connections to it are too few to stay when 9000 other routes come; their ends are not taken
+    // off what is counted afterwards.
+    let others: String = (0..9000)
+        .map(|n| format!("2s connect v{n} host=1 port={} pid=8;", n + 1))
+        .collect();
+    let again: String = (0..75)
+        .map(|n| format!("3s connect d{n} port=443 pid=8;"))
+        .collect();
+    let ends = joined((0..10).map(|n| format!("3500ms closed c{n}")));
+    check(
+        &format!(
+            "{SERVER} 0ms sysctls ports=100; {}{others}{again}{ends}; 5s tick",
+            connected(10)
+        ),
+        &["4s f1 open port_exhaustion warning exact api#8 to 10.0.0.9:443 x75"],
+    );
+}
+
+#[test]
 fn a_failed_connect_with_a_port_is_no_exhaustion() {
     check(
         &format!(

@@ -79,7 +79,7 @@ impl BacklogTruncated {
         }
         let open = self.0.entry(subject.clone()).or_insert_with(|| {
             let next_review = bench.at.plus(QUIET);
-            let timer = Timer::Review(subject.clone());
+            let timer = Timer::Review(Box::new(subject.clone()));
             bench
                 .timers
                 .set(next_review, rules::Timer::Unanswered(timer));
@@ -117,7 +117,7 @@ impl BacklogTruncated {
             return;
         }
         open.next_review = over;
-        let timer = Timer::Review(subject.clone());
+        let timer = Timer::Review(Box::new(subject.clone()));
         bench.timers.set(over, rules::Timer::Unanswered(timer));
     }
 

@@ -400,7 +400,7 @@ impl CloseWaitLeak {
                 group.next_minute = bench.at.plus(MINUTE);
                 bench
                     .timers
-                    .set(group.next_minute, Timer::Minute(subject.clone()));
+                    .set(group.next_minute, Timer::Minute(Box::new(subject.clone())));
             }
             self.tell(subject, bench);
         }
@@ -419,7 +419,7 @@ impl CloseWaitLeak {
         group.next_sample = bench.at.plus(AGAIN).max(bench.clock);
         bench
             .timers
-            .set(group.next_sample, Timer::Sample(subject.clone()));
+            .set(group.next_sample, Timer::Sample(Box::new(subject.clone())));
         let socks: Vec<SockId> = group
             .members
             .iter()

@@ -293,7 +293,9 @@ impl Drops {
         let births_before = self.watched.get(&key.sock).copied().unwrap_or_default();
         let overflow = self.overflows.entry(subject.clone()).or_insert_with(|| {
             let next_review = bench.at.plus(decide);
-            bench.timers.set(next_review, Timer::Queue(subject.clone()));
+            bench
+                .timers
+                .set(next_review, Timer::Queue(Box::new(subject.clone())));
             if let Some(owner) = &owner {
                 let pid = owner.process.pid;
                 bench.wishes.others.insert(Request::Descriptors(pid));
@@ -374,9 +376,10 @@ impl Drops {
         overflow.opened = true;
         overflow.reviews += 1;
         overflow.next_review = bench.at.plus(REVIEW).min(over);
-        bench
-            .timers
-            .set(overflow.next_review, Timer::Queue(subject.clone()));
+        bench.timers.set(
+            overflow.next_review,
+            Timer::Queue(Box::new(subject.clone())),
+        );
         if overflow.reviews.is_multiple_of(DESCRIPTORS_EVERY)
             && let Some(owner) = &overflow.owner
         {

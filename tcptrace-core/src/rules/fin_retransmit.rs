@@ -197,7 +197,9 @@ impl FinRetransmit {
         let first = closing.first;
         let group = self.groups.entry(subject.clone()).or_insert_with(|| {
             let next_review = bench.at.plus(QUIET);
-            bench.timers.set(next_review, Timer::Fin(subject.clone()));
+            bench
+                .timers
+                .set(next_review, Timer::Fin(Box::new(subject.clone())));
             Group {
                 since: first,
                 waiting: BTreeSet::new(),
@@ -258,7 +260,7 @@ impl FinRetransmit {
                 group.next_review = bench.at.plus(QUIET);
                 bench
                     .timers
-                    .set(group.next_review, Timer::Fin(subject.clone()));
+                    .set(group.next_review, Timer::Fin(Box::new(subject.clone())));
             }
             self.redraft(&subject, bench);
         }
@@ -300,7 +302,7 @@ impl FinRetransmit {
         };
         bench
             .timers
-            .set(group.next_review, Timer::Fin(subject.clone()));
+            .set(group.next_review, Timer::Fin(Box::new(subject.clone())));
         self.tell(subject, bench);
     }
 

@@ -52,8 +52,12 @@ const HISTORY: usize = 61;
 /// The rule.
 #[derive(Debug, Default)]
 pub(crate) struct PortExhaustion {
-    connections: BTreeMap<SockId, Route>,
+    /// The route of each, and which of its uses one after the other: a route that was forgotten and
+    /// came back has nothing to do with the connections of before.
+    connections: BTreeMap<SockId, (Route, u64)>,
     routes: BTreeMap<Route, Use>,
+    /// Uses begun so far.
+    uses: u64,
     /// The second in which hardly any room could be made: looking at every route is not for every
     /// connection.
     in_vain: u64,
@@ -73,14 +77,10 @@ impl PortExhaustion {
                     && !x.file_released
                     && x.key.local.port.is_none()
                     && matches!(x.context, Context::Process { exiting: false, .. });
-                let Some(route) = self.connections.remove(&x.key.sock) else {
-                    return false;
-                };
                 let second = of(x.at);
-                let Some(usage) = self.routes.get_mut(&route) else {
+                let Some(usage) = self.leave(x.key.sock, second) else {
                     return false;
                 };
-                usage.change(second, -1);
                 if refused {
                     usage.refused.add(second, 1);
                 } else if x.enters_time_wait() || x.enters_orphan_fin_wait2() {
@@ -94,13 +94,15 @@ impl PortExhaustion {
 
     /// A socket is gone whose last transition was lost.
     pub(super) fn saw_end(&mut self, x: &Destroy) -> bool {
-        let Some(route) = self.connections.remove(&x.key.sock) else {
-            return false;
-        };
-        if let Some(usage) = self.routes.get_mut(&route) {
-            usage.change(of(x.at), -1);
-        }
-        true
+        self.leave(x.key.sock, of(x.at)).is_some()
+    }
+
+    /// Counts one connection less; returns the use of its route, unless that was forgotten since.
+    fn leave(&mut self, sock: SockId, second: u64) -> Option<&mut Use> {
+        let (route, id) = self.connections.remove(&sock)?;
+        let usage = self.routes.get_mut(&route).filter(|usage| usage.id == id)?;
+        usage.change(second, -1);
+        Some(usage)
     }
 
     /// After a snapshot, connections older than the tracer are known. Returns whether there are any.
@@ -132,15 +134,17 @@ impl PortExhaustion {
             self.evicted += 1;
             return false;
         }
-        if let Some(before) = self.connections.insert(key.sock, route)
-            && let Some(usage) = self.routes.get_mut(&before)
-        {
-            usage.change(second, -1);
-        }
-        let usage = self.routes.entry(route).or_insert_with(|| Use {
-            parties: Parties::few(),
-            ..Use::default()
+        self.leave(key.sock, second);
+        let uses = &mut self.uses;
+        let usage = self.routes.entry(route).or_insert_with(|| {
+            *uses += 1;
+            Use {
+                id: *uses,
+                parties: Parties::few(),
+                ..Use::default()
+            }
         });
+        self.connections.insert(key.sock, (route, usage.id));
         usage.change(second, 1);
         let owner = world.socket(key.sock).and_then(|it| party(it, world));
         usage.parties.add(owner, *key);

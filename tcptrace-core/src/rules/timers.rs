@@ -55,16 +55,19 @@ pub(crate) enum Fact {
     Stack(Box<Stack>),
 }
 
-/// A rule's appointment with itself.
+/// A rule's appointment with itself. Of a crowd there are hundreds of thousands, which move about in
+/// the heap: what is large is behind a pointer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
     Suspect(SockId),
-    Minute(Subject),
-    Sample(Subject),
-    Fin(Subject),
-    Queue(Subject),
+    Minute(Box<Subject>),
+    Sample(Box<Subject>),
+    Fin(Box<Subject>),
+    Queue(Box<Subject>),
     Attribute(u64),
     /// A full second, of the rules about closing connections.
     Second,
     Unanswered(unanswered::Timer),
 }
+
+const _: () = assert!(size_of::<Timer>() <= 24);

@@ -64,9 +64,9 @@ pub(crate) struct Look {
 /// An appointment.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
-    Review(Subject),
+    Review(Box<Subject>),
     /// The next repetition is due, the last having been then.
-    Due(Kind, Case, MonoNs),
+    Due(Kind, Box<Case>, MonoNs),
     Stuck(SockId),
     Idle(SockId),
 }
@@ -347,7 +347,7 @@ impl Unanswered {
             _ => None,
         };
         if let Some(overdue) = overdue {
-            let timer = Timer::Due(kind, x.case, bench.at);
+            let timer = Timer::Due(kind, Box::new(x.case), bench.at);
             bench
                 .timers
                 .set(bench.at.plus(overdue), rules::Timer::Unanswered(timer));
@@ -368,7 +368,7 @@ impl Unanswered {
                 Kind::BacklogTruncated => self.backlog.review(&subject, bench),
                 kind => self.attempts(kind).review(&subject, bench),
             },
-            Timer::Due(kind, case, last) => self.attempts(kind).overdue(case, last, bench),
+            Timer::Due(kind, case, last) => self.attempts(kind).overdue(*case, last, bench),
             Timer::Stuck(sock) => self.closing.keep(sock, bench),
             Timer::Idle(sock) => self.idle.look(sock, bench),
         }

@@ -54,16 +54,26 @@ pub(super) fn object(options: &ProbeOptions, layout: &Resolved) -> Result<Ebpf, 
         .override_global(names::WAKE_LEVEL, &wake, true)
         .override_global(names::STACKS_WANTED, &stacks, true)
         .load(OBJECT)
-        .map_err(|error| match refused(MAPS, &error) {
-            KernelError::NotPrivileged { what, detail } => KernelError::NotPrivileged {
-                what,
-                detail: detail + &limited().unwrap_or_default(),
-            },
-            other => other,
-        })
+        .map_err(|error| explained(refused(MAPS, &error)))
 }
 
 const MAPS: &str = "create the maps of the probes";
+
+/// Who may load programs and makes no map may have met a limit that a privilege would raise, which
+/// is likelier than a hardened kernel.
+fn explained(error: KernelError) -> KernelError {
+    match (error, limited()) {
+        (
+            KernelError::NotPrivileged { what, detail }
+            | KernelError::Forbidden { what, detail, .. },
+            Some(limit),
+        ) => KernelError::NotPrivileged {
+            what,
+            detail: detail + &limit,
+        },
+        (error, _) => error,
+    }
+}
 
 /// What else may have kept maps from being made, for who may load programs.
 fn limited() -> Option<String> {

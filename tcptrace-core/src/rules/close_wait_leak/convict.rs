@@ -114,16 +114,18 @@ impl CloseWaitLeak {
         }
         if !new {
             if let Some(minute) = group.wake(bench.at) {
-                bench.timers.set(minute, Timer::Minute(subject.clone()));
+                bench
+                    .timers
+                    .set(minute, Timer::Minute(Box::new(subject.clone())));
             }
             return;
         }
         bench
             .timers
-            .set(group.next_minute, Timer::Minute(subject.clone()));
+            .set(group.next_minute, Timer::Minute(Box::new(subject.clone())));
         bench
             .timers
-            .set(group.next_sample, Timer::Sample(subject.clone()));
+            .set(group.next_sample, Timer::Sample(Box::new(subject.clone())));
         if let Some(pid) = suspect.owner {
             bench.wishes.others.insert(Request::Descriptors(pid));
         }

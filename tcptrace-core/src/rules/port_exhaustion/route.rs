@@ -31,6 +31,8 @@ impl Route {
 /// The use of one route.
 #[derive(Debug, Default)]
 pub(super) struct Use {
+    /// Tells it from earlier uses of the same route.
+    pub(super) id: u64,
     /// Live connections before the seconds of `changes`.
     pub(super) live: i64,
     pub(super) changes: VecDeque<(u64, i64)>,

@@ -133,7 +133,7 @@ impl Attempts {
         let subject = self.subject(x);
         let group = self.groups.entry(subject.clone()).or_insert_with(|| {
             let next_review = bench.at.plus(QUIET);
-            let timer = Timer::Review(subject.clone());
+            let timer = Timer::Review(Box::new(subject.clone()));
             bench
                 .timers
                 .set(next_review, rules::Timer::Unanswered(timer));
@@ -427,6 +427,6 @@ impl Attempts {
 
 fn set_review(group: &mut Cohort, at: MonoNs, subject: &Subject, bench: &mut Bench<'_>) {
     group.next_review = at;
-    let timer = rules::Timer::Unanswered(Timer::Review(subject.clone()));
+    let timer = rules::Timer::Unanswered(Timer::Review(Box::new(subject.clone())));
     bench.timers.set(at, timer);
 }
