@@ -287,4 +287,8 @@ pub struct NetnsFacts {
     pub tcp_keepalive_time: Option<u32>,
     pub tcp_keepalive_intvl: Option<u32>,
     pub tcp_keepalive_probes: Option<u32>,
+    /// Milliseconds; Linux 6.15 on.
+    pub tcp_rto_max_ms: Option<u32>,
+    /// Milliseconds; Linux 6.14 on.
+    pub tcp_tw_reuse_delay: Option<u32>,
 }

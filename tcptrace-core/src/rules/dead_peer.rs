@@ -32,13 +32,14 @@ pub(crate) fn repetition(x: &Retransmit, world: &World) -> Option<Repetition> {
         return None;
     }
     let socket = world.socket(x.key.sock)?;
+    let facts = world.netns_facts(x.key.netns);
     Some(Repetition {
         case: Case::of(x.key.sock),
         key: socket.key,
         state: x.state,
         attempt: u32::from(x.attempt),
-        next: patience::next_timeout(x, None),
-        patience: patience::of_connection(world.netns_facts(x.key.netns), x.dead, x.user_timeout),
+        next: patience::next_timeout(facts, x, None),
+        patience: patience::of_connection(facts, x.dead, x.user_timeout),
         owner: world.owner(socket),
         service: world.service(socket),
         cause: None,

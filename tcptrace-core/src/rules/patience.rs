@@ -9,7 +9,7 @@ use crate::finding::Patience;
 use crate::input::{NetnsFacts, Retransmit};
 use crate::tcp::TcpState;
 
-/// TCP_RTO_MAX: the kernel doubles the timeout up to this.
+/// TCP_RTO_MAX: the kernel doubles the timeout up to this, unless it is told otherwise.
 const RTO_MAX: Duration = Duration::from_secs(120);
 
 /// TCP_RTO_MIN: the base of the model by which data and FINs time out.
@@ -21,16 +21,24 @@ const FIRST: Duration = Duration::from_secs(1);
 /// `tcp_orphan_retries` of 0 means this many (`tcp_orphan_retries()` in the kernel).
 const ORPHAN_RETRIES: u32 = 8;
 
+/// The longest timeout of a socket here: `tcp_rto_max_ms` from Linux 6.15 on. SYN-ACKs heed it only
+/// from 6.19 on (`tcp_reqsk_timeout`). What a socket asks for by TCP_RTO_MAX_MS is not read.
+fn rto_max(facts: Option<&NetnsFacts>) -> Duration {
+    facts
+        .and_then(|f| f.tcp_rto_max_ms)
+        .map_or(RTO_MAX, |ms| Duration::from_millis(ms.into()))
+}
+
 /// After how long the kernel gives up with this limit: the sum of a timeout that doubles from
-/// `base`, `retries` times repeated (`tcp_model_timeout`). The limits are compared as time, not as
-/// a number of repetitions.
-fn model(retries: u32, base: Duration) -> Duration {
-    let threshold = (RTO_MAX.as_millis() / base.as_millis().max(1))
+/// `base` up to `max`, `retries` times repeated (`tcp_model_timeout`). The limits are compared as
+/// time, not as a number of repetitions.
+fn model(retries: u32, base: Duration, max: Duration) -> Duration {
+    let threshold = (max.as_millis() / base.as_millis().max(1))
         .checked_ilog2()
         .unwrap_or(0);
     let doublings = retries.min(threshold);
     let doubled = base * ((2 << doublings) - 1);
-    doubled + RTO_MAX * retries.saturating_sub(threshold)
+    doubled + max * retries.saturating_sub(threshold)
 }
 
 /// Of a socket that repeats data or a FIN.
@@ -49,7 +57,7 @@ pub(crate) fn of_connection(
             .and_then(|f| f.tcp_retries2)
             .map(|n| ("tcp_retries2", n))
     };
-    let by_limit = limit.map(|(_, n)| model(n, RTO_MIN));
+    let by_limit = limit.map(|(_, n)| model(n, RTO_MIN, rto_max(facts)));
     Patience {
         limit: limit.filter(|_| user_timeout.is_none()),
         linear: None,
@@ -81,7 +89,8 @@ pub(crate) fn of_connect(facts: Option<&NetnsFacts>, x: &Retransmit) -> Patience
             .and_then(|f| f.tcp_syn_retries)
             .map(|n| ("tcp_syn_retries", n))
     });
-    let by_limit = limit.map(|(_, n)| FIRST * linear.unwrap_or(0) + model(n, FIRST));
+    let by_limit =
+        limit.map(|(_, n)| FIRST * linear.unwrap_or(0) + model(n, FIRST, rto_max(facts)));
     Patience {
         limit: limit.filter(|_| x.user_timeout.is_none()),
         linear,
@@ -101,17 +110,21 @@ pub(crate) fn of_synack(facts: Option<&NetnsFacts>, own: Option<u8>) -> Patience
         limit,
         linear: None,
         user_timeout: None,
-        gives_up_after: limit.map(|(_, n)| model(n, FIRST)),
+        gives_up_after: limit.map(|(_, n)| model(n, FIRST, RTO_MAX)),
     }
 }
 
 /// From this repetition to the next: twice the timeout that fired, but for linear SYNs.
-pub(crate) fn next_timeout(x: &Retransmit, linear: Option<u32>) -> Option<Duration> {
+pub(crate) fn next_timeout(
+    facts: Option<&NetnsFacts>,
+    x: &Retransmit,
+    linear: Option<u32>,
+) -> Option<Duration> {
     let rto = x.rto?;
     Some(if linear.is_some_and(|n| u32::from(x.attempt) <= n) {
         rto
     } else {
-        (rto * 2).min(RTO_MAX)
+        (rto * 2).min(rto_max(facts))
     })
 }
 
@@ -128,11 +141,27 @@ mod tests {
     /// for six SYNs, 63 s for five SYN-ACKs; and 102.2 s for an orphan's eight.
     #[test]
     fn the_kernel_documents_these() {
-        assert_eq!(model(15, RTO_MIN), Duration::from_millis(924_600));
-        assert_eq!(model(8, RTO_MIN), Duration::from_millis(102_200));
-        assert_eq!(model(6, FIRST), Duration::from_secs(127));
-        assert_eq!(model(5, FIRST), Duration::from_secs(63));
-        assert_eq!(model(0, FIRST), Duration::from_secs(1));
-        assert!(model(255, FIRST) > Duration::from_secs(28_000));
+        assert_eq!(model(15, RTO_MIN, RTO_MAX), Duration::from_millis(924_600));
+        assert_eq!(model(8, RTO_MIN, RTO_MAX), Duration::from_millis(102_200));
+        assert_eq!(model(6, FIRST, RTO_MAX), Duration::from_secs(127));
+        assert_eq!(model(5, FIRST, RTO_MAX), Duration::from_secs(63));
+        assert_eq!(model(0, FIRST, RTO_MAX), Duration::from_secs(1));
+        assert!(model(255, FIRST, RTO_MAX) > Duration::from_secs(28_000));
+    }
+
+    /// With `tcp_rto_max_ms` of a second: 0.2, 0.4 and 0.8 s, then a second each (`tcp_model_timeout`
+    /// sums 2 << 2 less one times 200 ms, and a second for each of the other 13).
+    #[test]
+    fn a_lower_ceiling_ends_it_earlier() {
+        let facts = NetnsFacts {
+            tcp_retries2: Some(15),
+            tcp_rto_max_ms: Some(1000),
+            ..NetnsFacts::default()
+        };
+        let patience = of_connection(Some(&facts), false, None);
+        let expected = Duration::from_millis(1400 + 13_000);
+        assert_eq!(patience.gives_up_after, Some(expected));
+        let patience = of_connection(None, false, None);
+        assert_eq!(patience.gives_up_after, None);
     }
 }

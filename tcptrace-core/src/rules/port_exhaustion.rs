@@ -29,7 +29,8 @@ use route::{Route, Use};
 /// TCP_TIMEWAIT_LEN.
 const TIME_WAIT: u64 = 60;
 
-/// A port in TIME_WAIT is free for a new connection after a second, where `tcp_tw_reuse` allows it.
+/// A port in TIME_WAIT is free for a new connection after a second, where `tcp_tw_reuse` allows it; from
+/// Linux 6.14 on after `tcp_tw_reuse_delay` (`tcp_twsk_unique`).
 const REUSE_AFTER: u64 = 1;
 
 /// Routes followed at once, some 2 kB each; a crawler has more, and none of them is near its end.
@@ -344,7 +345,9 @@ fn level(route: &Route, usage: &mut Use, now: u64, bench: &Bench<'_>) -> Level {
     let waiting = usage.waiting.before(now, TIME_WAIT);
     let reusable = facts.is_some_and(|facts| reuses(facts, route));
     let held = if reusable {
-        usage.waiting.before(now, REUSE_AFTER)
+        let delay = facts.and_then(|facts| facts.tcp_tw_reuse_delay);
+        let seconds = delay.map_or(REUSE_AFTER, |ms| u64::from(ms).div_ceil(1000));
+        usage.waiting.before(now, seconds.min(TIME_WAIT))
     } else {
         waiting
     };

@@ -20,13 +20,14 @@ pub(crate) fn repetition(x: &Retransmit, world: &World) -> Option<Repetition> {
         return None;
     }
     let socket = world.socket(x.key.sock)?;
-    let patience = patience::of_connect(world.netns_facts(x.key.netns), x);
+    let facts = world.netns_facts(x.key.netns);
+    let patience = patience::of_connect(facts, x);
     Some(Repetition {
         case: Case::of(x.key.sock),
         key: socket.key,
         state: x.state,
         attempt: u32::from(x.attempt),
-        next: patience::next_timeout(x, patience.linear),
+        next: patience::next_timeout(facts, x, patience.linear),
         patience,
         owner: world.owner(socket),
         service: world.service(socket),

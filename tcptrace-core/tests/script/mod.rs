@@ -508,6 +508,8 @@ impl Script {
                 tcp_keepalive_time: Some(7200),
                 tcp_keepalive_intvl: Some(75),
                 tcp_keepalive_probes: Some(9),
+                tcp_rto_max_ms: a.number("rtomax"),
+                tcp_tw_reuse_delay: a.number("reusedelay"),
                 ..NetnsFacts::default()
             })),
             "synack" => {

@@ -297,6 +297,8 @@ fn read_facts(netns: NetnsId) -> NetnsFacts {
         tcp_keepalive_time: tcp("tcp_keepalive_time"),
         tcp_keepalive_intvl: tcp("tcp_keepalive_intvl"),
         tcp_keepalive_probes: tcp("tcp_keepalive_probes"),
+        tcp_rto_max_ms: tcp("tcp_rto_max_ms"),
+        tcp_tw_reuse_delay: tcp("tcp_tw_reuse_delay"),
     }
 }
 

@@ -470,7 +470,7 @@ fn counters() -> impl Strategy<Value = Input> {
 }
 
 fn netns() -> impl Strategy<Value = Input> {
-    (at(), any::<(u32, [Option<u32>; 20])>()).prop_map(|(at, (netns, n))| {
+    (at(), any::<(u32, [Option<u32>; 22])>()).prop_map(|(at, (netns, n))| {
         Input::Netns(NetnsFacts {
             at,
             netns: NetnsId(netns),
@@ -494,6 +494,8 @@ fn netns() -> impl Strategy<Value = Input> {
             tcp_keepalive_time: n[17],
             tcp_keepalive_intvl: n[18],
             tcp_keepalive_probes: n[19],
+            tcp_rto_max_ms: n[20],
+            tcp_tw_reuse_delay: n[21],
         })
     })
 }

@@ -169,6 +169,8 @@ pub(super) fn inputs() -> Vec<(Input, Annotation)> {
                 tcp_keepalive_time: Some(7200),
                 tcp_keepalive_intvl: Some(75),
                 tcp_keepalive_probes: Some(9),
+                tcp_rto_max_ms: Some(120_000),
+                tcp_tw_reuse_delay: Some(1000),
             }),
             plain(),
         ),

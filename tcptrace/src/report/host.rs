@@ -59,6 +59,8 @@ pub(super) fn sysctls(facts: &NetnsFacts) -> (u32, Vec<(String, String)>) {
         tcp_keepalive_time,
         tcp_keepalive_intvl,
         tcp_keepalive_probes,
+        tcp_rto_max_ms,
+        tcp_tw_reuse_delay,
     } = facts;
     let mut known: Vec<(String, String)> = [
         ("net.core.somaxconn", somaxconn),
@@ -74,7 +76,9 @@ pub(super) fn sysctls(facts: &NetnsFacts) -> (u32, Vec<(String, String)>) {
         ("net.ipv4.tcp_abort_on_overflow", tcp_abort_on_overflow),
         ("net.ipv4.tcp_max_tw_buckets", tcp_max_tw_buckets),
         ("net.ipv4.tcp_tw_reuse", tcp_tw_reuse),
+        ("net.ipv4.tcp_tw_reuse_delay", tcp_tw_reuse_delay),
         ("net.ipv4.tcp_timestamps", tcp_timestamps),
+        ("net.ipv4.tcp_rto_max_ms", tcp_rto_max_ms),
         ("net.ipv4.tcp_keepalive_time", tcp_keepalive_time),
         ("net.ipv4.tcp_keepalive_intvl", tcp_keepalive_intvl),
         ("net.ipv4.tcp_keepalive_probes", tcp_keepalive_probes),

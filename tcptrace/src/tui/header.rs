@@ -191,21 +191,33 @@ fn tabs(buffer: &mut Buffer, area: Rect, path: &Path, scene: Scene<'_>) {
     buffer.set_line(area.x, area.y, &line, area.width);
 }
 
-/// What was lost, by cause; nothing when nothing was.
+/// What was lost, by cause, and what was forgotten for want of room; nothing when nothing was.
 pub(super) fn losses(totals: &Totals) -> Option<String> {
-    let sum: u64 = totals.losses.iter().sum();
-    if sum == 0 {
-        return None;
-    }
-    let causes: Vec<_> = LossCause::ALL
-        .iter()
-        .zip(totals.losses)
+    let lost: Vec<_> = LossCause::ALL
+        .into_iter()
+        .filter(|cause| *cause != LossCause::Evicted)
+        .map(|cause| (cause.name(), totals.losses[cause as usize]))
         .filter(|(_, count)| *count > 0)
-        .map(|(cause, count)| format!("{} {}", cause.name(), quantity::count(count)))
         .collect();
-    Some(format!(
-        "LOST {}: {}",
-        quantity::counted(sum, "record"),
-        causes.join(", ")
-    ))
+    let mut said = Vec::new();
+    if !lost.is_empty() {
+        let sum = lost.iter().map(|(_, count)| count).sum();
+        let causes: Vec<_> = lost
+            .iter()
+            .map(|(name, count)| format!("{name} {}", quantity::count(*count)))
+            .collect();
+        said.push(format!(
+            "LOST {}: {}",
+            quantity::counted(sum, "record"),
+            causes.join(", ")
+        ));
+    }
+    let evicted = totals.losses[LossCause::Evicted as usize];
+    if evicted > 0 {
+        said.push(format!(
+            "EVICTED {}: tables were full, the oldest were forgotten",
+            quantity::count(evicted)
+        ));
+    }
+    (!said.is_empty()).then(|| said.join("; "))
 }

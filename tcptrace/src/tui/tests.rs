@@ -471,6 +471,21 @@ fn losses_are_loud() {
 }
 
 #[test]
+fn what_was_forgotten_is_not_called_lost() {
+    let mut story = fixture::incident();
+    story.lose(LossCause::Evicted, 781);
+    story.tick(250);
+    let mut desk = Desk::new(story, PLAIN, LARGE);
+    let evicted = "EVICTED 781: tables were full, the oldest were forgotten";
+    let text = desk.text();
+    assert!(text.contains(evicted) && !text.contains("LOST"), "{text}");
+    desk.story.lose(LossCause::Ring, 2);
+    desk.story.tick(500);
+    let both = format!("LOST 2 records: ring 2; {evicted}");
+    assert!(desk.text().contains(&both), "{}", desk.text());
+}
+
+#[test]
 fn a_replay_says_so() {
     let mut desk = Desk::new(fixture::incident(), PLAIN, SMALL);
     desk.facts.source = Source::Replay {

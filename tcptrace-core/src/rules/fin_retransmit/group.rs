@@ -41,7 +41,7 @@ pub(super) fn evidence(group: &Group, bench: &Bench<'_>) -> FinRetransmitEvidenc
         state: Some(worst.state),
         attempt,
         backoff: u32::from(worst.backoff),
-        next_timeout: patience::next_timeout(&worst, None),
+        next_timeout: patience::next_timeout(facts, &worst, None),
         patience,
         orphan: worst.dead,
         outcomes,

@@ -148,6 +148,8 @@ struct Sysctls {
     tcp_keepalive_time: Option<u32>,
     tcp_keepalive_intvl: Option<u32>,
     tcp_keepalive_probes: Option<u32>,
+    tcp_rto_max_ms: Option<u32>,
+    tcp_tw_reuse_delay: Option<u32>,
 }
 
 impl From<NetnsLine> for Input {
@@ -176,6 +178,8 @@ impl From<NetnsLine> for Input {
             tcp_keepalive_time: sysctls.tcp_keepalive_time,
             tcp_keepalive_intvl: sysctls.tcp_keepalive_intvl,
             tcp_keepalive_probes: sysctls.tcp_keepalive_probes,
+            tcp_rto_max_ms: sysctls.tcp_rto_max_ms,
+            tcp_tw_reuse_delay: sysctls.tcp_tw_reuse_delay,
         })
     }
 }

@@ -84,6 +84,8 @@ pub(super) fn netns_facts(line: &mut Object<'_>, facts: &NetnsFacts) {
         tcp_keepalive_time,
         tcp_keepalive_intvl,
         tcp_keepalive_probes,
+        tcp_rto_max_ms,
+        tcp_tw_reuse_delay,
     } = facts;
     line.number("netns", netns.0);
     line.object("sysctls", |sysctls| {
@@ -107,6 +109,8 @@ pub(super) fn netns_facts(line: &mut Object<'_>, facts: &NetnsFacts) {
         sysctls.known("tcp_keepalive_time", *tcp_keepalive_time);
         sysctls.known("tcp_keepalive_intvl", *tcp_keepalive_intvl);
         sysctls.known("tcp_keepalive_probes", *tcp_keepalive_probes);
+        sysctls.known("tcp_rto_max_ms", *tcp_rto_max_ms);
+        sysctls.known("tcp_tw_reuse_delay", *tcp_tw_reuse_delay);
     });
 }
 
