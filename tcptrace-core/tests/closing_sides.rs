@@ -5,10 +5,12 @@
 mod script;
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
-use script::{Played, check};
+use script::{Played, check, facts, play};
+use tcptrace_core::Input;
 use tcptrace_core::finding::{Finding, Kind};
-use tcptrace_core::input::LossCause;
+use tcptrace_core::input::{Frame, LossCause, SocketCall, Stack};
 use tcptrace_core::request::Request;
 use tcptrace_core::units::{MonoNs, Pid, SockId};
 use tcptrace_core::world::{CloseCall, Closer};
@@ -84,14 +86,14 @@ fn the_habits_tell_the_cause() {
 
 /// As `check`, without expectations but that the tick rate changes nothing.
 fn check_any(text: &str) -> ((), Played) {
-    let inputs = script::facts(text);
+    let inputs = facts(text);
     let told = |every| {
-        let (_, played) = script::play(&inputs, every);
+        let (_, played) = play(&inputs, every);
         let lines: Vec<String> = played.news.iter().map(|f| script::line(f)).collect();
         (lines, played)
     };
     let (lines, _) = told(None);
-    let (again, played) = told(Some(std::time::Duration::from_millis(250)));
+    let (again, played) = told(Some(Duration::from_millis(250)));
     assert_eq!(lines, again);
     ((), played)
 }
@@ -117,6 +119,48 @@ fn a_thousand_that_last_less_than_ten_seconds_are_no_pile() {
         ),
         &[],
     );
+}
+
+#[test]
+fn where_connections_were_closed_stays_said_while_they_pass() {
+    let mut inputs = facts(&format!(
+        "{SERVER} 0ms sysctls maxtw=262144; {} 70s tick",
+        served(3000, 1, 100, |_| "idle=4ms in=1 out=1".to_owned())
+    ));
+    let ticks = Some(Duration::from_millis(250));
+    let (_, before) = play(&inputs, ticks);
+    let (first, last) = (&before.news[0], told(&before));
+    let sampled = |finding: &Finding| finding.samples.iter().map(|key| key.sock).max();
+    assert!(sampled(first) < sampled(last), "{first:?} {last:?}");
+
+    let at = MonoNs(first.at.0 + 500_000_000);
+    let frame = Frame {
+        function: Some("hang_up".into()),
+        ..Frame::default()
+    };
+    let stack = Input::Stack(Stack {
+        at,
+        key: first.samples[0],
+        call: SocketCall::Close,
+        pid: Pid(7),
+        frames: [frame].into(),
+    });
+    let place = inputs.partition_point(|input| input.at() <= at);
+    inputs.insert(place, stack);
+    let (_, played) = play(&inputs, ticks);
+    let last = told(&played);
+    assert_eq!(last.samples, told(&before).samples);
+    assert_eq!(last.stacks.len(), 1, "{last:?}");
+    assert_eq!(last.stacks[0].frames[0].to_string(), "hang_up");
+    // It is known already, so nobody is asked again.
+    let asked = |played: &Played, from: MonoNs| {
+        let stacks = played.requests.iter();
+        stacks
+            .filter(|(at, request)| *at > from && matches!(request, Request::Stack(_)))
+            .count()
+    };
+    assert_eq!(asked(&played, at), 0);
+    assert!(asked(&before, at) > 0);
 }
 
 #[test]
@@ -198,8 +242,8 @@ fn a_host_that_visits_many_remotes_loses_no_route_that_matters() {
         )
     };
     let visits: String = (0..17_000).map(|n| visit(n, 1 + n / 8500)).collect();
-    let (engine, played) = script::play(
-        &script::facts(&format!(
+    let (engine, played) = play(
+        &facts(&format!(
             "{SERVER} 0ms sysctls ports=100; {}{visits} 5s tick",
             connected(75)
         )),
@@ -469,7 +513,7 @@ fn each_end_names_who_began_it() {
          2s close a pid=7; 2s fin b; 2s closed c error=110; 2s closed d error=104; \
          3s exit 7 signal=11; 3s abort e pid=7 exiting unread=3; 4s tick"
     );
-    let (engine, _) = script::play(&script::facts(&text), None);
+    let (engine, _) = play(&facts(&text), None);
     let by = |sock: u64| {
         engine
             .world()

@@ -48,7 +48,7 @@ impl Stacks {
         last: Option<&Finding>,
     ) -> Vec<CallSite> {
         let sites = self.of(samples);
-        let Some(last) = last.filter(|_| sites.is_empty() && passes(kind)) else {
+        let Some(last) = last.filter(|_| sites.is_empty() && kind.is_of_a_rate()) else {
             return sites;
         };
         let before = self.of(&last.samples);
@@ -60,16 +60,11 @@ impl Stacks {
     }
 }
 
-/// Whether a finding of this kind is about a rate: its sockets come and go.
-fn passes(kind: Kind) -> bool {
-    matches!(kind, Kind::TimeWaitPileup | Kind::ResetBurst)
-}
-
 impl Book {
     /// Asks where the samples of what is news were opened or closed, as far as that is not known.
     pub(crate) fn ask_for_stacks(&self, outcome: &mut Outcome) {
         for finding in &outcome.findings {
-            let known = passes(finding.kind) && !finding.stacks.is_empty();
+            let known = finding.kind.is_of_a_rate() && !finding.stacks.is_empty();
             if finding.status != Status::Resolved && !known {
                 let unknown = finding
                     .sample_ids()

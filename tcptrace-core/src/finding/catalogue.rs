@@ -49,6 +49,12 @@ impl Kind {
             | Self::PortExhaustion => &[],
         }
     }
+
+    /// Whether findings of this kind are about a rate: their sockets come and go, and samples are
+    /// the latest.
+    pub(crate) fn is_of_a_rate(self) -> bool {
+        matches!(self, Self::TimeWaitPileup | Self::ResetBurst)
+    }
 }
 
 #[cfg(test)]

@@ -60,8 +60,9 @@ pub(crate) struct Args {
     /// Take the agent and the lab as they were built before, with --command
     #[arg(long)]
     no_build: bool,
-    /// Stop a guest after this many seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 1200)]
+    /// Stop a guest after this many seconds; all scenarios take ten minutes where they are emulated,
+    /// twenty-five on one processor
+    #[arg(long, value_name = "SECONDS", default_value_t = 2400)]
     timeout: u64,
     /// Virtual processors
     #[arg(long, value_name = "COUNT")]
