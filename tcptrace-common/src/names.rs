@@ -18,8 +18,17 @@ pub const FILTER: &str = "FILTER";
 pub const HANDLED: &str = "HANDLED";
 /// The same for the ends of sockets.
 pub const ENDED: &str = "ENDED";
-/// Places for such events, of each CPU.
+/// As [`HANDLED`], by task: where a tracepoint may be preempted, a task may go on elsewhere between two
+/// programs.
+pub const HANDLED_BY_TASK: &str = "HANDLED_BY_TASK";
+/// As [`ENDED`], by task.
+pub const ENDED_BY_TASK: &str = "ENDED_BY_TASK";
+/// Places for such events, of each CPU or task.
 pub const PLACES: usize = 4;
+/// How many threads those by task tell apart, by their number; more share. A power of two.
+pub const THREADS: u32 = 4096;
+/// Behind the threads: how many CPUs' idle tasks, which all have the number 0. A power of two.
+pub const IDLE_TASKS: u32 = 1024;
 /// The global with the fill level of [`EVENTS`], in bytes, whose crossing wakes the reader.
 pub const WAKE_LEVEL: &str = "WAKE_LEVEL";
 /// How many arguments an on-demand program takes: MAX_BPF_FUNC_ARGS of the kernel.

@@ -3,23 +3,33 @@
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::macros::{btf_tracepoint, map};
-use aya_ebpf::maps::PerCpuArray;
+use aya_ebpf::maps::{Array, PerCpuArray};
 use aya_ebpf::programs::BtfTracePointContext;
 use tcptrace_common::record::{Gone, Kind};
 
 use crate::emit::{self, Player};
-use crate::handled::{self, Event, Places};
+use crate::handled::{self, Event, Places, TASKS, Table};
 use crate::layout::Plain;
 use crate::{filter, sock};
 
 /// Per CPU, the last ends that [`destroy`] handled. See `destroy_understudy.rs`.
 #[map]
-pub(crate) static ENDED: PerCpuArray<Places> = PerCpuArray::with_max_entries(1, 0);
+static ENDED: PerCpuArray<Places> = PerCpuArray::with_max_entries(1, 0);
+
+/// The same per task.
+#[map]
+static ENDED_BY_TASK: Array<Places> = Array::with_max_entries(TASKS, 0);
+
+/// Both.
+pub(crate) const ENDS: Table = Table {
+    by_cpu: &ENDED,
+    by_task: &ENDED_BY_TASK,
+};
 
 #[btf_tracepoint(function = "tcp_destroy_sock")]
 pub(crate) fn destroy(ctx: BtfTracePointContext) -> i32 {
     report(&ctx, Player::First);
-    handled::note(&ENDED, Event::new(ctx.arg(0), 0));
+    handled::note(ENDS, Event::new(ctx.arg(0), 0));
     0
 }
 

@@ -4,7 +4,7 @@
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 
-use crate::destroy::{ENDED, report};
+use crate::destroy::{ENDS, report};
 use crate::emit::Player;
 use crate::handled::{Event, Understudy};
 
@@ -26,6 +26,6 @@ pub(crate) fn destroy_understudy_3(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn stand_in(ctx: &BtfTracePointContext, understudy: Understudy) -> i32 {
     let event = Event::new(ctx.arg(0), 0);
-    understudy.stand_in(&ENDED, event, || report(ctx, Player::Understudy));
+    understudy.stand_in(ENDS, event, || report(ctx, Player::Understudy));
     0
 }

@@ -4,13 +4,13 @@
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_current_task_btf, bpf_jiffies64};
 use aya_ebpf::macros::{btf_tracepoint, map};
-use aya_ebpf::maps::PerCpuArray;
+use aya_ebpf::maps::{Array, PerCpuArray};
 use aya_ebpf::programs::BtfTracePointContext;
 use tcptrace_common::record::{ClosingBody, Kind, TransitionBody, flag};
 
 use crate::emit::{self, About, Player};
 use crate::enqueue;
-use crate::handled::{self, Event, Places};
+use crate::handled::{self, Event, Places, TASKS, Table};
 use crate::layout::{Memory, Plain, Probe, at, has};
 use crate::sock::{self, File};
 use crate::stack::{self, Call};
@@ -24,7 +24,17 @@ const CLOSE: i32 = 7;
 
 /// Per CPU, the last changes that [`state`] handled. See `understudy.rs`.
 #[map]
-pub(crate) static HANDLED: PerCpuArray<Places> = PerCpuArray::with_max_entries(1, 0);
+static HANDLED: PerCpuArray<Places> = PerCpuArray::with_max_entries(1, 0);
+
+/// The same per task.
+#[map]
+static HANDLED_BY_TASK: Array<Places> = Array::with_max_entries(TASKS, 0);
+
+/// Both.
+pub(crate) const CHANGES: Table = Table {
+    by_cpu: &HANDLED,
+    by_task: &HANDLED_BY_TASK,
+};
 
 /// The change in the context, as the two programs compare it.
 #[inline(always)]
@@ -36,7 +46,7 @@ pub(crate) fn change(ctx: &BtfTracePointContext) -> Event {
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub(crate) fn state(ctx: BtfTracePointContext) -> i32 {
     report(&ctx, Player::First);
-    handled::note(&HANDLED, change(&ctx));
+    handled::note(CHANGES, change(&ctx));
     0
 }
 

@@ -1,7 +1,7 @@
 //! The programs on `sock:inet_sock_set_state` that are attached after the first and so run after it.
 //!
 //! From Linux 6.1 on the kernel skips a program that interrupts itself on one CPU. The first program
-//! leaves each change that it handled in a per-CPU table (`handled.rs`); when the table does not name
+//! leaves each change that it handled in a table (`handled.rs`); when the table does not name
 //! it, it was skipped, and the understudy reports the change, flagged. At worst an interrupt between
 //! the two makes a flagged duplicate, which the agent recognises: the socket is in that state already.
 //!
@@ -14,7 +14,7 @@ use aya_ebpf::programs::BtfTracePointContext;
 
 use crate::emit::Player;
 use crate::handled::Understudy;
-use crate::state::{HANDLED, change, report};
+use crate::state::{CHANGES, change, report};
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub(crate) fn understudy(ctx: BtfTracePointContext) -> i32 {
@@ -33,6 +33,6 @@ pub(crate) fn understudy_3(ctx: BtfTracePointContext) -> i32 {
 
 #[inline(always)]
 fn stand_in(ctx: &BtfTracePointContext, understudy: Understudy) -> i32 {
-    understudy.stand_in(&HANDLED, change(ctx), || report(ctx, Player::Understudy));
+    understudy.stand_in(CHANGES, change(ctx), || report(ctx, Player::Understudy));
     0
 }

@@ -44,9 +44,10 @@ fn check(case: Case) -> Result<()> {
     })
 }
 
-/// Time to accept, for those that do, and to register what was accepted.
+/// Time to accept, for those that do, and to register what was accepted or hand it to a child that
+/// reads.
 fn give_time_to_accept(netns: &Netns, port: u16) -> Result<()> {
-    let until = Instant::now() + Duration::from_secs(2);
+    let until = Instant::now() + Duration::from_secs(2) * patience();
     // What was not accepted, or is held by nobody, has no inode.
     while on_port(netns, port, State::Established)?
         .iter()
@@ -55,7 +56,7 @@ fn give_time_to_accept(netns: &Netns, port: u16) -> Result<()> {
     {
         thread::sleep(Duration::from_millis(50));
     }
-    thread::sleep(Duration::from_millis(300));
+    thread::sleep(Duration::from_millis(300) * patience());
     Ok(())
 }
 

@@ -26,6 +26,11 @@ impl Resolved {
             .filter(|&entry| entry != ABSENT)
     }
 
+    /// Whether the kernel may preempt a tracepoint's programs, as Linux 7.0 and later do.
+    pub(crate) fn may_preempt(&self) -> bool {
+        self.entry("preemptible") == Some(1)
+    }
+
     /// The first missing member of a feature.
     pub(crate) fn lacks(&self, feature: &str) -> Option<&str> {
         let (_, member) = self.missing.iter().find(|(name, _)| *name == feature)?;

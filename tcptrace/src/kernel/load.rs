@@ -40,6 +40,7 @@ pub(super) fn object(options: &ProbeOptions, layout: &Resolved) -> Result<Ebpf, 
     let wake = u64::from(ring / 4);
     let filter = filter_words(&options.filter);
     let stacks = u32::from(options.stacks);
+    let tasks = tasks(layout);
     EbpfLoader::new()
         // Nothing to relocate: offsets come from LAYOUT.
         .btf(None)
@@ -49,6 +50,8 @@ pub(super) fn object(options: &ProbeOptions, layout: &Resolved) -> Result<Ebpf, 
             VerifierLogLevel::DISABLE
         })
         .map_max_entries(names::EVENTS, ring)
+        .map_max_entries(names::HANDLED_BY_TASK, tasks)
+        .map_max_entries(names::ENDED_BY_TASK, tasks)
         .override_global(names::LAYOUT, layout.entries.as_slice(), true)
         .override_global(names::FILTER, filter.as_slice(), true)
         .override_global(names::WAKE_LEVEL, &wake, true)
@@ -58,6 +61,15 @@ pub(super) fn object(options: &ProbeOptions, layout: &Resolved) -> Result<Ebpf, 
 }
 
 const MAPS: &str = "create the maps of the probes";
+
+/// Rows of the tables by task: one where they are not used.
+pub(super) fn tasks(layout: &Resolved) -> u32 {
+    if layout.may_preempt() {
+        names::THREADS + names::IDLE_TASKS
+    } else {
+        1
+    }
+}
 
 /// Who may load programs and makes no map may have met a limit that a privilege would raise, which
 /// is likelier than a hardened kernel.
