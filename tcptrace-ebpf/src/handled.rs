@@ -6,7 +6,8 @@
 //!
 //! From Linux 7.0 on tracepoints may be preempted, and a task may go on elsewhere between two
 //! programs. There the places are the task's, which takes them along; a softirq uses those of the task
-//! that it interrupted, as no other does meanwhile.
+//! that it interrupted. Threads whose numbers are alike share them ([`THREADS`]), at the cost of a
+//! duplicate now and then.
 //!
 //! An event whose understudy is skipped stays behind. It must not vouch for the next socket at that
 //! address, where the same happens within milliseconds; so an event names the life of its socket too,
@@ -44,7 +45,7 @@ impl Event {
     }
 }
 
-/// Rows of a table by task. The agent leaves one where the table is not used.
+/// Rows of a table by task. The agent shrinks it to one where it is not used.
 pub(crate) const TASKS: u32 = THREADS + IDLE_TASKS;
 
 /// The same events by CPU and by task; the kernel decides which is used.
@@ -85,6 +86,12 @@ pub(crate) fn note(table: Table, event: Event) {
             *place = event;
             return;
         }
+    }
+    // What was left behind falls out in time.
+    let mut index = PLACES - 1;
+    while index > 0 {
+        places[index] = places[index - 1];
+        index -= 1;
     }
     places[0] = event;
 }

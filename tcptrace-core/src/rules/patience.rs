@@ -21,9 +21,10 @@ const FIRST: Duration = Duration::from_secs(1);
 /// `tcp_orphan_retries` of 0 means this many (`tcp_orphan_retries()` in the kernel).
 const ORPHAN_RETRIES: u32 = 8;
 
-/// The longest timeout of a socket here: `tcp_rto_max_ms` from Linux 6.15 on. SYN-ACKs heed it only
-/// from 6.19 on (`tcp_reqsk_timeout`). What a socket asks for by TCP_RTO_MAX_MS is not read.
-fn rto_max(facts: Option<&NetnsFacts>) -> Duration {
+/// The longest timeout of a socket here: `tcp_rto_max_ms` from Linux 6.15 on. A socket takes it when it is
+/// made, a child from its listener, and may ask for another by TCP_RTO_MAX_MS; that is not read.
+/// SYN-ACKs heed it only from 6.19 on (`tcp_reqsk_timeout`).
+pub(crate) fn rto_max(facts: Option<&NetnsFacts>) -> Duration {
     facts
         .and_then(|f| f.tcp_rto_max_ms)
         .map_or(RTO_MAX, |ms| Duration::from_millis(ms.into()))
@@ -57,13 +58,32 @@ pub(crate) fn of_connection(
             .and_then(|f| f.tcp_retries2)
             .map(|n| ("tcp_retries2", n))
     };
-    let by_limit = limit.map(|(_, n)| model(n, RTO_MIN, rto_max(facts)));
+    let max = rto_max(facts);
+    let by_limit = limit.map(|(_, n)| model(n, RTO_MIN, max));
+    let by_limit = match by_limit {
+        Some(model) if orphan && facts.and_then(|f| f.tcp_orphan_retries) == Some(0) => {
+            Some(model.min(at_the_ceiling(max)))
+        }
+        other => other,
+    };
     Patience {
         limit: limit.filter(|_| user_timeout.is_none()),
         linear: None,
         user_timeout,
         gives_up_after: user_timeout.or(by_limit),
     }
+}
+
+/// When the first timeout as long as `max` fires: with `tcp_orphan_retries` of 0 that ends an orphan,
+/// which counts as alive only while its timeout is shorter (`tcp_write_timeout`).
+fn at_the_ceiling(max: Duration) -> Duration {
+    let mut before = Duration::ZERO;
+    let mut timeout = RTO_MIN;
+    while timeout < max {
+        before += timeout;
+        timeout *= 2;
+    }
+    before + max
 }
 
 /// Of a socket whose window probes are answered: for ever, but for an orphan, which ends when the
@@ -114,7 +134,8 @@ pub(crate) fn of_synack(facts: Option<&NetnsFacts>, own: Option<u8>) -> Patience
     }
 }
 
-/// From this repetition to the next: twice the timeout that fired, but for linear SYNs.
+/// From this repetition to the next: twice the timeout that fired, but for linear SYNs. Whether a lower
+/// ceiling is in force shows when the timeout has reached it: a socket may be older than the sysctl.
 pub(crate) fn next_timeout(
     facts: Option<&NetnsFacts>,
     x: &Retransmit,
@@ -124,7 +145,9 @@ pub(crate) fn next_timeout(
     Some(if linear.is_some_and(|n| u32::from(x.attempt) <= n) {
         rto
     } else {
-        (rto * 2).min(rto_max(facts))
+        let max = rto_max(facts);
+        let reached = rto <= max && rto >= max - max / 100;
+        if reached { max } else { (rto * 2).min(RTO_MAX) }
     })
 }
 
@@ -163,5 +186,20 @@ mod tests {
         assert_eq!(patience.gives_up_after, Some(expected));
         let patience = of_connection(None, false, None);
         assert_eq!(patience.gives_up_after, None);
+    }
+
+    /// 0.2, 0.4, 0.8, 1.6, 3.2 and 6.4 s, and then the first of ten seconds, by which it no longer counts
+    /// as alive; of 120 s it is not the first to end it.
+    #[test]
+    fn an_orphan_ends_at_the_ceiling() {
+        let facts = |max| NetnsFacts {
+            tcp_orphan_retries: Some(0),
+            tcp_rto_max_ms: max,
+            ..NetnsFacts::default()
+        };
+        let ends = |max| of_connection(Some(&facts(max)), true, None).gives_up_after;
+        assert_eq!(ends(Some(10_000)), Some(Duration::from_millis(22_600)));
+        assert_eq!(ends(Some(120_000)), Some(Duration::from_millis(102_200)));
+        assert_eq!(ends(None), Some(Duration::from_millis(102_200)));
     }
 }

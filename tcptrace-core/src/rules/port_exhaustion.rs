@@ -53,8 +53,8 @@ const HISTORY: usize = 61;
 /// The rule.
 #[derive(Debug, Default)]
 pub(crate) struct PortExhaustion {
-    /// The route of each, and which of its uses one after the other: a route that was forgotten and
-    /// came back has nothing to do with the connections of before.
+    /// The route of each, and the number of its [`Use`]: a route that was forgotten and came back has
+    /// nothing to do with the connections of before.
     connections: BTreeMap<SockId, (Route, u64)>,
     routes: BTreeMap<Route, Use>,
     /// Uses begun so far.

@@ -55,9 +55,12 @@ pub(crate) fn repetition(x: &SynackRetransmit, world: &World) -> Repetition {
 }
 
 /// Whether a repetition came too soon after the one before to be the timer's: it answers a SYN. Both
-/// arm the timer anew, for half of what `next` will be.
-pub(crate) fn is_early(x: &Repetition, after: Duration) -> bool {
-    x.next.is_some_and(|next| after < next / 2 - next / 20)
+/// arm the timer anew, for half of what `next` will be, or for the longest timeout of newer kernels.
+pub(crate) fn is_early(x: &Repetition, after: Duration, longest: Duration) -> bool {
+    x.next.is_some_and(|next| {
+        let timer = (next / 2).min(longest);
+        after < timer - timer / 10
+    })
 }
 
 /// When the next repetition should have come, if the half-open connection still were.

@@ -14,6 +14,9 @@ pub(crate) struct Resolved {
     pub(crate) missing: Vec<(&'static str, String)>,
     /// `enum sk_rst_reason`, names without their prefix.
     pub(crate) reset_reasons: Vec<(u32, String)>,
+    /// Maps count against RLIMIT_MEMLOCK, as up to Linux 5.10 (`bpf_map_charge_init` in
+    /// kernel/bpf/syscall.c).
+    pub(crate) maps_are_locked: bool,
 }
 
 impl Resolved {
@@ -95,6 +98,7 @@ fn from(btf: &Btf) -> Result<Resolved, KernelError> {
         entries,
         missing,
         reset_reasons,
+        maps_are_locked: btf.arguments("bpf_map_charge_init").is_some(),
     })
 }
 
@@ -292,6 +296,7 @@ mod tests {
             entries: vec![ABSENT; FIELDS.len()],
             missing: vec![("peek", "struct sock.sk_wq".to_owned())],
             reset_reasons: Vec::new(),
+            maps_are_locked: false,
         };
         assert_eq!(resolved.lacks("peek"), Some("struct sock.sk_wq"));
         assert_eq!(resolved.lacks("IPv6"), None);

@@ -57,7 +57,7 @@ pub(super) fn object(options: &ProbeOptions, layout: &Resolved) -> Result<Ebpf, 
         .override_global(names::WAKE_LEVEL, &wake, true)
         .override_global(names::STACKS_WANTED, &stacks, true)
         .load(OBJECT)
-        .map_err(|error| explained(refused(MAPS, &error)))
+        .map_err(|error| explained(refused(MAPS, &error), layout))
 }
 
 const MAPS: &str = "create the maps of the probes";
@@ -72,9 +72,9 @@ pub(super) fn tasks(layout: &Resolved) -> u32 {
 }
 
 /// Who may load programs and makes no map may have met a limit that a privilege would raise, which
-/// is likelier than a hardened kernel.
-fn explained(error: KernelError) -> KernelError {
-    match (error, limited()) {
+/// is likelier than a hardened kernel where there is such a limit.
+fn explained(error: KernelError, layout: &Resolved) -> KernelError {
+    match (error, limited().filter(|_| layout.maps_are_locked)) {
         (
             KernelError::NotPrivileged { what, detail }
             | KernelError::Forbidden { what, detail, .. },

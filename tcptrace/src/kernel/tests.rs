@@ -7,8 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use tcptrace_core::input::{
-    Accept, Inspection, ListenerSample, Loss, LossCause, SnapshotMark, SnapshotPhase, SocketKey,
-    SocketRow, Transition,
+    Accept, Inspection, ListenerSample, Loss, LossCause, SnapshotMark, SnapshotPhase, SocketRow,
+    Transition,
 };
 use tcptrace_core::tcp::TcpState;
 use tcptrace_core::units::{Fd, Port, SockId};

@@ -215,7 +215,7 @@ pub(super) fn losses(totals: &Totals) -> Option<String> {
     let evicted = totals.losses[LossCause::Evicted as usize];
     if evicted > 0 {
         said.push(format!(
-            "EVICTED {}: tables were full, the oldest were forgotten",
+            "EVICTED {} entries: tables were full",
             quantity::count(evicted)
         ));
     }

@@ -475,8 +475,8 @@ fn what_was_forgotten_is_not_called_lost() {
     let mut story = fixture::incident();
     story.lose(LossCause::Evicted, 781);
     story.tick(250);
-    let mut desk = Desk::new(story, PLAIN, LARGE);
-    let evicted = "EVICTED 781: tables were full, the oldest were forgotten";
+    let mut desk = Desk::new(story, PLAIN, SMALL);
+    let evicted = "EVICTED 781 entries: tables were full";
     let text = desk.text();
     assert!(text.contains(evicted) && !text.contains("LOST"), "{text}");
     desk.story.lose(LossCause::Ring, 2);

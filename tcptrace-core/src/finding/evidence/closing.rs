@@ -82,7 +82,8 @@ pub struct PortEvidence {
     pub live: u64,
     /// Connections in TIME_WAIT.
     pub time_wait: u64,
-    /// `tcp_tw_reuse` lets a new connection take the port of one in TIME_WAIT after a second.
+    /// `tcp_tw_reuse` lets a new connection take the port of one in TIME_WAIT after
+    /// `tcp_tw_reuse_delay`, a second by default.
     pub time_wait_reusable: bool,
     /// Ports that a new connection cannot take.
     pub used: u64,

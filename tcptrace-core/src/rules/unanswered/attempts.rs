@@ -13,7 +13,7 @@ use crate::finding::{
 use crate::input::Sending;
 use crate::rules::per_second::PerSecond;
 use crate::rules::unanswered::Timer;
-use crate::rules::{self, Bench, dead_peer, syn_retransmit, synack_retransmit};
+use crate::rules::{self, Bench, dead_peer, patience, syn_retransmit, synack_retransmit};
 use crate::units::MonoNs;
 
 /// Connections followed at once, per kind. Each repeats something; a host with more has one cause.
@@ -83,7 +83,8 @@ impl Attempts {
     pub(crate) fn repeated(&mut self, mut x: Repetition, bench: &mut Bench<'_>) {
         let case = x.case;
         if let (Some(syns), Some(waiting)) = (x.repeated_syns, self.cases.get(&case)) {
-            let early = synack_retransmit::is_early(&x, bench.at.since(waiting.last));
+            let longest = patience::rto_max(bench.world.netns_facts(x.key.netns));
+            let early = synack_retransmit::is_early(&x, bench.at.since(waiting.last), longest);
             x.repeated_syns = Some(syns + u32::from(early));
         }
         // Another cause is another finding: the one before has come to its end.

@@ -202,7 +202,9 @@ fn effect(cause: &str) -> &'static str {
         "unreported" => "ends of sockets were not told; they may be counted as open for a while",
         "decode" => "records were not understood, by an older tcptrace than the programs",
         "writer" => "the file could not take them; findings were judged with them, rates lack them",
-        "evicted" => "more sockets or processes than are remembered; the oldest were forgotten",
+        "evicted" => {
+            "tables were full: sockets, processes or groups were forgotten, or not taken in"
+        }
         _ => "facts are missing",
     }
 }
