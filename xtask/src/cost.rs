@@ -1,6 +1,6 @@
 //! `cargo xtask cost`: instructions of the hot path, counted by callgrind, against a budget that is
 //! checked in. Instructions are the same on a busy machine as on a quiet one, so a regression of a
-//! tenth shows here, where a benchmark by the clock sees noise.
+//! twentieth shows here, where a benchmark by the clock sees noise.
 //!
 //! Invariant: what is counted is the difference between a long and a short run, so that starting up
 //! counts nothing.
@@ -16,8 +16,9 @@ use crate::{install, repository, shell};
 /// Pieces of work in the short run, and in the long one.
 const RUNS: [u64; 2] = [2_000, 12_000];
 
-/// Another compiler arranges things a little differently.
-const SLACK_PERCENT: u64 = 10;
+/// Another compiler arranges things a little differently; an allocation a piece, some hundred
+/// instructions, is more than this of each.
+const SLACK_PERCENT: u64 = 5;
 
 /// What is counted: its name, and the example that does it.
 const PARTS: [(&str, &str); 3] = [
@@ -77,7 +78,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 const HEAD: &str = "\
 # Instructions per record decoded, fact applied and line written, as callgrind counts them on x86-64
-# in release. `cargo xtask cost` fails when one grows by a tenth; `--update` writes this file.
+# in release. `cargo xtask cost` fails when one grows by a twentieth; `--update` writes this file.
 ";
 
 fn judge(count: u64, budget: Option<u64>) -> String {
@@ -155,10 +156,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tenth_more_is_too_much() {
-        assert_eq!(judge(1_100, Some(1_000)), "budget 1000");
-        assert!(judge(1_101, Some(1_000)).starts_with("more"));
-        assert!(judge(899, Some(1_000)).contains("--update"));
+    fn a_twentieth_more_is_too_much() {
+        assert_eq!(judge(1_050, Some(1_000)), "budget 1000");
+        assert!(judge(1_051, Some(1_000)).starts_with("more"));
+        assert!(judge(949, Some(1_000)).contains("--update"));
         assert!(judge(1, None).starts_with("more"));
     }
 
