@@ -8,6 +8,7 @@
 mod book;
 pub mod decode;
 pub mod engine;
+mod evictions;
 pub mod filter;
 pub mod finding;
 pub mod input;
@@ -19,6 +20,7 @@ pub mod units;
 pub mod world;
 
 pub use engine::{Engine, Outcome};
+pub use evictions::Evictions;
 pub use finding::Finding;
 pub use input::Input;
 pub use world::World;

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::book::{Book, Subject};
+use crate::evictions::Evictions;
 use crate::finding::Kind;
 use crate::input::{Input, Loss, LossCause, ProcessFact, SnapshotPhase, SnapshotScope};
 use crate::request::Request;
@@ -263,8 +264,12 @@ impl Rules {
     }
 
     /// Evictions since the last call.
-    pub(crate) fn take_evicted(&mut self) -> u64 {
-        std::mem::take(&mut self.wishes.evicted)
+    pub(crate) fn take_evicted(&mut self) -> Evictions {
+        let mut evictions = std::mem::take(&mut self.wishes.evicted);
+        self.drops.take_evicted(&mut evictions);
+        self.closing.take_evicted(&mut evictions);
+        self.unanswered.take_evicted(&mut evictions);
+        evictions
     }
 
     /// Shows the rules everything up to `clock`, facts and appointments in order of time.
@@ -351,7 +356,7 @@ impl Rules {
             self.descriptors.insert(*pid, *count);
             if self.descriptors.len() > OWNERS {
                 self.descriptors.pop_first();
-                self.wishes.evicted += 1;
+                self.wishes.evicted.add("descriptors", 1);
             }
         }
         if let Fact::Stack(stack) = fact {

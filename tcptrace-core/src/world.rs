@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use crate::evictions::Evictions;
 use crate::finding::{Confidence, Owner, Service};
 use crate::input::{
     Context, Holder, LossCause, NetnsFacts, ProcessInfo, QueueLevel, SnapshotMark, SocketKey, Tick,
@@ -212,6 +213,8 @@ pub struct Totals {
     pub inspections: u64,
     /// Lost facts by cause, in the order of [`LossCause::ALL`].
     pub losses: [u64; LossCause::ALL.len()],
+    /// Those of [`LossCause::Evicted`] by table.
+    pub evictions: Evictions,
     /// Sockets now in each state, indexed by the kernel's state number.
     pub in_state: [u64; 13],
     /// How often each edge of the state diagram was taken.
@@ -417,8 +420,14 @@ impl World {
             .any(|(from, to)| *to >= since && *from <= until)
     }
 
-    /// Counts `count` evictions of a bounded table.
-    pub(crate) fn evicted(&mut self, count: u64) {
+    /// Counts what bounded tables evicted.
+    pub(crate) fn evicted(&mut self, mut evictions: Evictions) {
+        self.totals.losses[LossCause::Evicted as usize] += evictions.total();
+        self.totals.evictions.append(&mut evictions);
+    }
+
+    fn evicted_from(&mut self, table: &'static str, count: u64) {
         self.totals.losses[LossCause::Evicted as usize] += count;
+        self.totals.evictions.add(table, count);
     }
 }

@@ -303,6 +303,17 @@ fn half_closed(count: u32) -> String {
 }
 
 #[test]
+fn a_full_table_is_named_beside_what_it_did_not_take_in() {
+    let many = half_closed(65_536 + 100);
+    let again = "4s finwait2 c0 held; 4s finwait2 c65600 held";
+    let (engine, _) = play(&facts(&format!("{SERVER} {many} {again}; 5s tick")), None);
+    let totals = engine.world().totals();
+    // One that is followed already is not counted, one that is not is counted each time it comes.
+    assert_eq!(totals.evictions.to_string(), "fin_wait2_stuck 101");
+    assert_eq!(totals.losses[LossCause::Evicted as usize], 101);
+}
+
+#[test]
 fn half_closed_for_five_minutes_is_stuck() {
     let peeks = joined((0..10).map(|n| format!("301s peek c{n} idle=298.5s")));
     let (_, played) = check(

@@ -74,7 +74,7 @@ impl BacklogTruncated {
             service: x.key.local.port.map_or(Service::Unknown, Service::Local),
         };
         if self.0.len() >= FOLLOWED && !self.0.contains_key(&subject) {
-            bench.wishes.evicted += 1;
+            bench.wishes.evicted.add(Kind::BacklogTruncated.name(), 1);
             return;
         }
         let open = self.0.entry(subject.clone()).or_insert_with(|| {

@@ -5,6 +5,7 @@
 //! full seconds, from the seconds that are over. So a verdict depends on facts and their times alone.
 
 use crate::book::Subject;
+use crate::evictions::Evictions;
 use crate::finding::Confidence;
 use crate::finding::{Kind, Owner, Provenance, Service};
 use crate::input::Input;
@@ -121,17 +122,16 @@ impl Closing {
             self.fin_wait2.second(now, bench),
             self.resets.second(now, closes, bench),
         ];
-        bench.wishes.evicted += self.take_evicted();
         if let Some(due) = due.into_iter().flatten().min() {
             self.arm(due.max(now + 1), bench.timers);
         }
     }
 
-    fn take_evicted(&mut self) -> u64 {
-        self.time_wait.take_evicted()
-            + self.ports.take_evicted()
-            + self.fin_wait2.take_evicted()
-            + self.resets.take_evicted()
+    pub(crate) fn take_evicted(&mut self, evictions: &mut Evictions) {
+        self.time_wait.take_evicted(evictions);
+        self.ports.take_evicted(evictions);
+        self.fin_wait2.take_evicted(evictions);
+        self.resets.take_evicted(evictions);
     }
 
     fn redraft(&mut self, subject: &Subject, bench: &mut Bench<'_>) {

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::book::{Draft, Gist, Program, Subject};
+use crate::evictions::Evictions;
 use crate::finding::{
     Cause, ClosingStuckEvidence, Confidence, Evidence, Kind, Owner, Service, Severity,
 };
@@ -87,9 +88,14 @@ pub(crate) struct ClosingStuck {
     groups: BTreeMap<Subject, BTreeSet<SockId>>,
     /// Those that a fact under way will make followed: their end must be told too.
     seen: BTreeSet<SockId>,
+    evicted: u64,
 }
 
 impl ClosingStuck {
+    pub(crate) fn take_evicted(&mut self, evictions: &mut Evictions) {
+        evictions.add(Kind::ClosingStuck.name(), std::mem::take(&mut self.evicted));
+    }
+
     pub(crate) fn follows(&self, sock: SockId) -> bool {
         !self.closing.is_empty() && self.closing.contains_key(&sock)
     }
@@ -158,8 +164,8 @@ impl ClosingStuck {
 
     fn see(&mut self, sock: SockId) {
         self.seen.insert(sock);
-        if self.seen.len() > FOLLOWED {
-            self.seen.pop_first();
+        if self.seen.len() > FOLLOWED && self.seen.pop_first().is_some() {
+            self.evicted += 1;
         }
     }
 
@@ -187,7 +193,11 @@ impl ClosingStuck {
 
     fn follow(&mut self, entry: Entry, at: MonoNs, settings: &Settings, timers: &mut Timers) {
         let sock = entry.key.sock;
-        if self.closing.contains_key(&sock) || self.closing.len() >= FOLLOWED {
+        if self.closing.contains_key(&sock) {
+            return;
+        }
+        if self.closing.len() >= FOLLOWED {
+            self.evicted += 1;
             return;
         }
         // Half-way a first look, to see by the second whether anything moves.

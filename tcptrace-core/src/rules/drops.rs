@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::book::{Draft, Program, Subject};
+use crate::evictions::Evictions;
 use crate::finding::{Kind, Service, Severity};
 use crate::input::{
     Counters, Destroy, DropOutcome, ListenerSample, Queue, QueueDrop, SocketKey, SynackRetransmit,
@@ -79,6 +80,7 @@ pub(crate) struct Drops {
     /// Listeners that have shown a sign of trouble: from then on their accepts and births count,
     /// until they end. Kept as facts arrive.
     watched: BTreeMap<SockId, u64>,
+    evicted: u64,
 }
 
 impl Drops {
@@ -92,9 +94,13 @@ impl Drops {
 
     fn watch(&mut self, listener: SockId) {
         self.watched.entry(listener).or_insert(0);
-        if self.watched.len() > LISTENERS {
-            self.watched.pop_first();
+        if self.watched.len() > LISTENERS && self.watched.pop_first().is_some() {
+            self.evicted += 1;
         }
+    }
+
+    pub(crate) fn take_evicted(&mut self, evictions: &mut Evictions) {
+        evictions.add("listeners", std::mem::take(&mut self.evicted));
     }
 
     // Facts as they arrive.
@@ -149,8 +155,8 @@ impl Drops {
             if self.listeners.len() >= self.ask_at.max(ASK_FROM) {
                 self.forget_the_ended(at, world);
             }
-            if self.listeners.len() >= LISTENERS {
-                self.listeners.pop_first();
+            if self.listeners.len() >= LISTENERS && self.listeners.pop_first().is_some() {
+                self.evicted += 1;
             }
         }
         let listener = self

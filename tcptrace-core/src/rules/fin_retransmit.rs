@@ -161,7 +161,7 @@ impl FinRetransmit {
             && let Some((victim, _)) = self.closing.pop_first()
         {
             self.followed.remove(&victim);
-            bench.wishes.evicted += 1;
+            bench.wishes.evicted.add(Kind::FinRetransmit.name(), 1);
         }
     }
 

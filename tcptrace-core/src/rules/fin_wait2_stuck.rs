@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::book::{Draft, Gist, Program, Subject};
+use crate::evictions::Evictions;
 use crate::finding::{Cause, Confidence, Evidence, FinWait2Evidence, Kind, Owner, Severity};
 use crate::input::{Counters, Inspection, SocketKey, SocketRow, Transition};
 use crate::request::Request;
@@ -150,9 +151,13 @@ impl FinWait2Stuck {
         at: MonoNs,
         waiting: &mut Vec<(MonoNs, Fact)>,
     ) {
+        if self.followed.contains(&key.sock) {
+            return;
+        }
         if self.followed.len() >= FOLLOWED {
             self.evicted += 1;
-        } else if self.followed.insert(key.sock) {
+        } else {
+            self.followed.insert(key.sock);
             let fact = HalfFact::Began { key, since, heard };
             waiting.push((at, Fact::HalfClosed(key.sock, fact)));
         }
@@ -229,8 +234,8 @@ impl FinWait2Stuck {
         }
     }
 
-    pub(super) fn take_evicted(&mut self) -> u64 {
-        std::mem::take(&mut self.evicted)
+    pub(super) fn take_evicted(&mut self, evictions: &mut Evictions) {
+        evictions.add("fin_wait2_stuck", std::mem::take(&mut self.evicted));
     }
 
     /// Judges at a full second; returns the next that is of interest.

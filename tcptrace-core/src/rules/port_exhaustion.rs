@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::book::{Draft, Gist, Program, Subject};
+use crate::evictions::Evictions;
 use crate::finding::{Confidence, Evidence, Kind, PortEvidence, Service, Severity};
 use crate::input::{
     Context, Destroy, NetnsFacts, SnapshotMark, SnapshotPhase, SnapshotScope, SocketKey, Transition,
@@ -172,8 +173,8 @@ impl PortExhaustion {
         }
     }
 
-    pub(super) fn take_evicted(&mut self) -> u64 {
-        std::mem::take(&mut self.evicted)
+    pub(super) fn take_evicted(&mut self, evictions: &mut Evictions) {
+        evictions.add("port_exhaustion", std::mem::take(&mut self.evicted));
     }
 
     /// Judges at a full second; returns the next that is of interest.

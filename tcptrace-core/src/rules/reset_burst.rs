@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::book::{Draft, Gist, Program, Subject};
+use crate::evictions::Evictions;
 use crate::finding::{
     Cause, Confidence, Evidence, Kind, Owner, Provenance, ResetEvidence, Service, Severity, Way,
 };
@@ -197,8 +198,8 @@ impl ResetBurst {
         }
     }
 
-    pub(super) fn take_evicted(&mut self) -> u64 {
-        std::mem::take(&mut self.evicted)
+    pub(super) fn take_evicted(&mut self, evictions: &mut Evictions) {
+        evictions.add("reset_burst", std::mem::take(&mut self.evicted));
     }
 
     /// Judges at a full second; returns the next that is of interest.

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use crate::book::{Draft, Gist, Program, Subject};
+use crate::evictions::Evictions;
 use crate::finding::{
     Cause, Confidence, Evidence, Kind, Service, Severity, Side, TimeWaitEvidence,
 };
@@ -153,8 +154,8 @@ impl TimeWaitPileup {
         risen > 0
     }
 
-    pub(super) fn take_evicted(&mut self) -> u64 {
-        std::mem::take(&mut self.evicted)
+    pub(super) fn take_evicted(&mut self, evictions: &mut Evictions) {
+        evictions.add("time_wait_pileup", std::mem::take(&mut self.evicted));
     }
 
     /// Judges at a full second; returns the next that is of interest.

@@ -8,6 +8,7 @@ use super::fin_retransmit::{Ending, Seen};
 use super::fin_wait2_stuck::HalfFact;
 use super::unanswered;
 use crate::book::Subject;
+use crate::evictions::Evictions;
 use crate::finding::Owner;
 use crate::input::{
     Counters, Inspection, ListenerSample, QueueDrop, Retransmit, Stack, SynackRetransmit,
@@ -29,7 +30,7 @@ impl Timers {
 #[derive(Debug, Default)]
 pub(crate) struct Wishes {
     pub(crate) others: BTreeSet<Request>,
-    pub(crate) evicted: u64,
+    pub(crate) evicted: Evictions,
 }
 
 /// A fact that waits for the clock.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::book::Subject;
+use crate::evictions::Evictions;
 use crate::finding::{Kind, Owner, Service};
 use crate::input::{
     Destroy, Input, Inspection, Retransmit, SocketRow, SynackRetransmit, Transition,
@@ -85,6 +86,7 @@ pub(crate) struct Unanswered {
     idle: Idle,
     closing: ClosingStuck,
     backlog: BacklogTruncated,
+    evictions: Evictions,
 }
 
 impl Default for Unanswered {
@@ -99,6 +101,7 @@ impl Default for Unanswered {
             idle: Idle::default(),
             closing: ClosingStuck::default(),
             backlog: BacklogTruncated::default(),
+            evictions: Evictions::default(),
         }
     }
 }
@@ -109,14 +112,19 @@ fn wait(waiting: &mut Waiting, at: MonoNs, fact: Fact) {
     waiting.push((at, rules::Fact::Unanswered(fact)));
 }
 
-fn note(socks: &mut BTreeSet<SockId>, sock: SockId) {
+/// Returns how many were forgotten for it.
+fn note(socks: &mut BTreeSet<SockId>, sock: SockId) -> u64 {
     socks.insert(sock);
-    if socks.len() > REPEATING {
-        socks.pop_first();
-    }
+    u64::from(socks.len() > REPEATING && socks.pop_first().is_some())
 }
 
 impl Unanswered {
+    pub(crate) fn take_evicted(&mut self, evictions: &mut Evictions) {
+        evictions.append(&mut self.evictions);
+        self.idle.take_evicted(evictions);
+        self.closing.take_evicted(evictions);
+    }
+
     // Facts as they arrive: what the world knows now belongs to them.
 
     pub(crate) fn saw(
@@ -202,11 +210,13 @@ impl Unanswered {
 
     fn saw_retransmit(&mut self, x: &Retransmit, world: &World, waiting: &mut Waiting) {
         if let Some(repetition) = syn_retransmit::repetition(x, world) {
-            note(&mut self.connecting, x.key.sock);
+            let evicted = note(&mut self.connecting, x.key.sock);
+            self.evictions.add(Kind::SynRetransmit.name(), evicted);
             let fact = Fact::Repeated(Kind::SynRetransmit, Box::new(repetition));
             wait(waiting, x.at, fact);
         } else if let Some(repetition) = dead_peer::repetition(x, world) {
-            note(&mut self.repeating, x.key.sock);
+            let evicted = note(&mut self.repeating, x.key.sock);
+            self.evictions.add(Kind::DeadPeer.name(), evicted);
             wait(
                 waiting,
                 x.at,
@@ -225,8 +235,8 @@ impl Unanswered {
             // Nobody tells when one expires.
             self.half_open
                 .retain(|_, (at, _)| x.at.since(*at) < FORGOTTEN_AFTER);
-            if self.half_open.len() > HALF_OPEN {
-                self.half_open.pop_first();
+            if self.half_open.len() > HALF_OPEN && self.half_open.pop_first().is_some() {
+                self.evictions.add(Kind::SynackRetransmit.name(), 1);
             }
         }
         wait(

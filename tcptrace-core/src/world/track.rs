@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::engine::Annotation;
+use crate::evictions::Evictions;
 use crate::input::{
     Destroy, Input, Loss, LossCause, ProcessFact, Queue, QueueDrop, QueueLevel, Reset,
     ResetDirection, Retransmit, SocketKey, SynackRetransmit, Tick, Transition,
@@ -82,7 +83,7 @@ impl World {
                 self.netns.insert(x.netns, *x);
                 if self.netns.len() > NAMESPACES {
                     self.netns.pop_first();
-                    self.evicted(1);
+                    self.evicted_from("namespaces", 1);
                 }
             }
             Input::Process(x) => self.process_fact(x),
@@ -138,7 +139,7 @@ impl World {
         });
         if let Some(id) = victim {
             self.forget(id);
-            self.evicted(1);
+            self.evicted_from("sockets", 1);
         }
     }
 
@@ -361,11 +362,15 @@ impl World {
 
     fn process_fact(&mut self, x: &ProcessFact) {
         let evicted = self.processes.apply(x);
-        self.evicted(evicted);
+        self.evicted_from("processes", evicted);
     }
 
     fn loss(&mut self, x: &Loss) {
-        self.totals.losses[x.cause as usize] += x.count;
+        if x.cause == LossCause::Evicted {
+            self.evicted_from(Evictions::table_of(x.kind.as_deref()), x.count);
+        } else {
+            self.totals.losses[x.cause as usize] += x.count;
+        }
         // What the file's writer lost, the engine still saw.
         if x.cause != LossCause::Writer {
             self.lost.push_back((x.from, x.to));

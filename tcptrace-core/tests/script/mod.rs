@@ -232,7 +232,9 @@ impl Script {
             }
             "child" => {
                 let local = known([10, 0, 0, 1], a.number("port").unwrap());
-                let peer = known([10, 0, 0, 2], 40_000 + self.sockets.len() as u16);
+                let place = self.sockets.len();
+                let host = 2 + (place >> 16) as u8;
+                let peer = known([10, 0, 0, host], 40_000_u16.wrapping_add(place as u16));
                 self.new_socket(args[0], local, peer);
                 self.sockets.get_mut(args[0]).unwrap().state = TcpState::Listen;
                 for to in [TcpState::SynRecv, TcpState::Established] {
@@ -397,7 +399,9 @@ impl Script {
             }
             "row" => {
                 let local = known([10, 0, 0, 1], a.number("port").unwrap());
-                let peer = known([10, 0, 0, 2], 40_000 + self.sockets.len() as u16);
+                let place = self.sockets.len();
+                let host = 2 + (place >> 16) as u8;
+                let peer = known([10, 0, 0, host], 40_000_u16.wrapping_add(place as u16));
                 let state = TcpState::from_name(args[1]).unwrap();
                 let key = match self.sockets.get(args[0]) {
                     Some(named) => named.key,

@@ -196,12 +196,15 @@ impl Progress {
 
 /// The losses by cause, in words.
 fn losses(engine: &Engine) -> String {
-    let counts = engine.world().totals().losses;
+    let totals = engine.world().totals();
     let parts: Vec<_> = LossCause::ALL
-        .iter()
-        .zip(counts)
+        .into_iter()
+        .zip(totals.losses)
         .filter(|(_, count)| *count > 0)
-        .map(|(cause, count)| format!("{count} ({})", cause.name()))
+        .map(|(cause, count)| match cause {
+            LossCause::Evicted => format!("{count} ({} from {})", cause.name(), totals.evictions),
+            _ => format!("{count} ({})", cause.name()),
+        })
         .collect();
     if parts.is_empty() {
         "none".to_owned()

@@ -251,7 +251,7 @@ impl Story {
     pub(super) fn lose(&mut self, cause: LossCause, count: u64) {
         self.give(&Input::Loss(Loss {
             cause,
-            kind: None,
+            kind: (cause == LossCause::Evicted).then(|| "socket".into()),
             count,
             from: self.now,
             to: self.now,

@@ -212,12 +212,8 @@ pub(super) fn losses(totals: &Totals) -> Option<String> {
             causes.join(", ")
         ));
     }
-    let evicted = totals.losses[LossCause::Evicted as usize];
-    if evicted > 0 {
-        said.push(format!(
-            "EVICTED {} entries: tables were full",
-            quantity::count(evicted)
-        ));
+    if totals.losses[LossCause::Evicted as usize] > 0 {
+        said.push(format!("EVICTED from full tables: {}", totals.evictions));
     }
     (!said.is_empty()).then(|| said.join("; "))
 }

@@ -476,7 +476,7 @@ fn what_was_forgotten_is_not_called_lost() {
     story.lose(LossCause::Evicted, 781);
     story.tick(250);
     let mut desk = Desk::new(story, PLAIN, SMALL);
-    let evicted = "EVICTED 781 entries: tables were full";
+    let evicted = "EVICTED from full tables: sockets 781";
     let text = desk.text();
     assert!(text.contains(evicted) && !text.contains("LOST"), "{text}");
     desk.story.lose(LossCause::Ring, 2);

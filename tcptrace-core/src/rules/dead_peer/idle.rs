@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::finding::Patience;
+use crate::evictions::Evictions;
+use crate::finding::{Kind, Patience};
 use crate::input::SocketRow;
 use crate::request::Request;
 use crate::rules::unanswered::{Attempts, Case, Look, Repetition, Timer};
@@ -27,6 +28,7 @@ pub(crate) struct Idle {
     fresh: VecDeque<(MonoNs, SockId)>,
     /// When each is to be looked at.
     due: BTreeMap<SockId, MonoNs>,
+    evicted: u64,
 }
 
 fn enabled(settings: &Settings) -> bool {
@@ -38,6 +40,10 @@ fn stays(settings: &Settings) -> Duration {
 }
 
 impl Idle {
+    pub(crate) fn take_evicted(&mut self, evictions: &mut Evictions) {
+        evictions.add(Kind::DeadPeer.name(), std::mem::take(&mut self.evicted));
+    }
+
     pub(crate) fn watches(&self, sock: SockId) -> bool {
         !self.due.is_empty() && self.due.contains_key(&sock)
     }
@@ -84,6 +90,8 @@ impl Idle {
         if self.due.len() < WATCHED || self.due.contains_key(&sock) {
             self.due.insert(sock, due);
             timers.set(due, rules::Timer::Unanswered(Timer::Idle(sock)));
+        } else {
+            self.evicted += 1;
         }
     }
 

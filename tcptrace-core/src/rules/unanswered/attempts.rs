@@ -114,7 +114,7 @@ impl Attempts {
             }
         }
         if self.cases.len() > FOLLOWED && self.cases.pop_first().is_some() {
-            bench.wishes.evicted += 1;
+            bench.wishes.evicted.add(self.kind.name(), 1);
         }
     }
 
