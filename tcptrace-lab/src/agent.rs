@@ -8,8 +8,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
-use std::time::Duration;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
@@ -23,6 +23,8 @@ use crate::{program, wait_for};
 
 /// Loading the probes and taking the snapshot, with the machine busy testing.
 const READY: Duration = Duration::from_secs(60);
+/// From its end to the end of what it said.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// From the signal to the footer.
 const END: Duration = Duration::from_secs(20);
 
@@ -36,6 +38,7 @@ pub fn agent_program() -> Result<PathBuf> {
 pub struct Agent {
     child: Child,
     stderr: Arc<Mutex<String>>,
+    listener: JoinHandle<()>,
     directory: TempDir,
 }
 
@@ -102,7 +105,7 @@ impl Agent {
         let stderr = Arc::new(Mutex::new(String::new()));
         let pipe = child.stderr.take().context("the agent has no stderr")?;
         let heard = Arc::clone(&stderr);
-        thread::spawn(move || {
+        let listener = thread::spawn(move || {
             for line in BufReader::new(pipe).lines().map_while(Result::ok) {
                 let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
                 heard.push_str(&line);
@@ -112,14 +115,18 @@ impl Agent {
         let mut agent = Self {
             child,
             stderr,
+            listener,
             directory,
         };
         wait_for("`tcptrace: ready`", READY, || {
+            if agent.said().contains("tcptrace: ready") {
+                return Ok(Some(()));
+            }
             if let Some(status) = agent.child.try_wait()? {
-                thread::sleep(Duration::from_millis(100));
+                agent.hear_out();
                 bail!("{program} ended early, {status}: {}", agent.said());
             }
-            Ok(agent.said().contains("tcptrace: ready").then_some(()))
+            Ok(None)
         })
         .with_context(|| format!("it said: {}", agent.said()))?;
         Ok(agent)
@@ -173,7 +180,12 @@ impl Agent {
             self.keep()?;
         }
         waited.with_context(|| match Recording::read(&self.path()) {
-            Ok(recording) => format!("the file holds {:#?}", recording.findings()),
+            Ok(recording) => format!(
+                "the file holds {:#?}, among {:?}; the last of each other type: {:#?}",
+                recording.findings(),
+                recording.counts(),
+                ["loss", "counters", "snapshot"].map(|it| recording.of_type(it).last())
+            ),
             Err(error) => format!("the file cannot be read: {error:#}"),
         })
     }
@@ -188,8 +200,7 @@ impl Agent {
     pub fn wait(&mut self) -> Result<Ended> {
         let status = wait_for("the agent to end", END, || Ok(self.child.try_wait()?))
             .with_context(|| format!("it said: {}", self.said()))?;
-        // The pipe's last lines.
-        thread::sleep(Duration::from_millis(50));
+        self.hear_out();
         self.keep()?;
         // It fails before it creates a file, or was told to write elsewhere.
         if self.path().exists() {
@@ -200,6 +211,14 @@ impl Agent {
             stderr: self.said(),
             directory: std::mem::replace(&mut self.directory, tempfile::tempdir()?),
         })
+    }
+
+    /// Waits for its last words, unless somebody else still holds the pipe.
+    fn hear_out(&self) {
+        let start = Instant::now();
+        while !self.listener.is_finished() && start.elapsed() < LAST_WORDS {
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Copies the file to the directory that `TCPTRACE_LAB_KEEP` names, for a look at what a failed
@@ -307,7 +326,7 @@ pub fn run_confined(arguments: &str, confine: impl FnOnce(&mut Command)) -> Resu
 }
 
 /// A copy of the agent that everybody may run: the build directory may be closed to others.
-fn public_copy(directory: &TempDir, mode: u32) -> Result<PathBuf> {
+pub fn public_copy(directory: &TempDir, mode: u32) -> Result<PathBuf> {
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode))?;
     let program = directory.path().join("tcptrace");
     // By another process: a neighbour that forks while we write would keep the file busy.

@@ -10,6 +10,8 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::witness::host_hides;
+
 /// The full lines of a recording, or of a replay's output.
 #[derive(Clone, Debug, Default)]
 pub struct Recording {
@@ -105,7 +107,26 @@ impl Recording {
             .filter(|line| line["kind"] == "process" && line["cause"] == "recursion")
             .filter_map(|line| line["count"].as_u64())
             .sum();
-        Ok(in_footer - exits)
+        // Where the host hides state changes, a life may end unseen; what else is lost is not its doing.
+        let unreported = match host_hides()? {
+            true => counted.get("unreported").and_then(Value::as_u64),
+            false => None,
+        };
+        Ok(in_footer - exits - unreported.unwrap_or(0))
+    }
+
+    /// How many lines there are, by what they tell: a transition by its states.
+    pub fn counts(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for line in &self.lines {
+            let word = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
+            let told = match word("type").as_str() {
+                "transition" => format!("{} to {}", word("from"), word("to")),
+                other => other.to_owned(),
+            };
+            *counts.entry(told).or_default() += 1;
+        }
+        counts
     }
 
     /// The last word on each finding, by its id.

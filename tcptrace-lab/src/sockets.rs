@@ -3,12 +3,13 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 use crate::netns::Netns;
-use crate::wait_for;
+use crate::{patience, wait_for};
 
 /// `/proc/net/tcp`'s numbers for the states that the lab asks about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +59,22 @@ pub fn on_port(netns: &Netns, port: u16, state: State) -> Result<Vec<Row>> {
         .into_iter()
         .filter(|row| row.local.port() == port && row.state == state as u8)
         .collect())
+}
+
+/// Waits until a process holds every established connection of the server on `port`, and a moment more
+/// for it to register what it accepted. Returns after two seconds where nobody accepts.
+pub fn give_time_to_accept(netns: &Netns, port: u16) -> Result<()> {
+    let until = Instant::now() + Duration::from_secs(2) * patience();
+    // What was not accepted, or is held by nobody, has no inode.
+    while on_port(netns, port, State::Established)?
+        .iter()
+        .any(|row| row.inode == 0)
+        && Instant::now() < until
+    {
+        thread::sleep(Duration::from_millis(50));
+    }
+    thread::sleep(Duration::from_millis(300) * patience());
+    Ok(())
 }
 
 /// Waits until exactly `count` sockets on a local port are in `state`.

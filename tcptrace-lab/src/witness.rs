@@ -6,15 +6,38 @@
 //! that interrupt it, timers among them: what happens to other processes' connections, and no tracer
 //! made of BPF can see. Of these events, and of no others, the witness keeps a list.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
 const TRACEFS: &str = "/sys/kernel/tracing";
+
+/// Of this process's next witness: tests run beside each other.
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// Runs a scenario, which names the ports that it is about, until the host hid no state change of theirs;
+/// gives up after three times. What is not judged then was invisible to any tracer made of BPF.
+pub fn when_nothing_is_hidden<T>(
+    mut scenario: impl FnMut() -> Result<(T, HashSet<u16>)>,
+) -> Result<T> {
+    let mut hidden = Vec::new();
+    for _ in 0..3 {
+        let witness = Witness::new()?;
+        let (outcome, ports) = scenario()?;
+        hidden = witness.hidden()?;
+        hidden.retain(|it| ports.contains(&it.ports.0) || ports.contains(&it.ports.1));
+        if hidden.is_empty() {
+            return Ok(outcome);
+        }
+    }
+    bail!("the host hid state changes each time, lately {hidden:?}")
+}
 
 /// A state change that BPF programs were not told of.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,9 +76,11 @@ impl Witness {
             )
             .context("cannot mount tracefs")?;
         }
-        let instance = Path::new(TRACEFS)
-            .join("instances")
-            .join(format!("tcptrace-lab-{}", std::process::id()));
+        let instance = Path::new(TRACEFS).join("instances").join(format!(
+            "tcptrace-lab-{}-{}",
+            std::process::id(),
+            NUMBER.fetch_add(1, Ordering::Relaxed)
+        ));
         fs::create_dir(&instance)
             .with_context(|| format!("cannot make the ftrace instance {}", instance.display()))?;
         let witness = Self {
@@ -122,6 +147,11 @@ fn parse(line: &str) -> Option<Hidden> {
         ports: (field("sport")?.parse().ok()?, field("dport")?.parse().ok()?),
         states: (state("oldstate")?, state("newstate")?),
     })
+}
+
+/// Whether the host hides state changes now and then; see above.
+pub fn host_hides() -> Result<bool> {
+    Ok(!exempt_tasks()?.is_empty())
 }
 
 /// Threads of processes whose namespaces root may not read.

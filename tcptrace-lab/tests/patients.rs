@@ -11,14 +11,13 @@ use serde_json::Value;
 use tcptrace_lab::client::{connect, knock};
 use tcptrace_lab::netns::{Netns, TwoHosts};
 use tcptrace_lab::patient::Patient;
-use tcptrace_lab::sockets::{Row, State, await_count, on_port};
+use tcptrace_lab::sockets::{Row, State, await_count, give_time_to_accept, on_port};
 use tcptrace_lab::wait_for;
 
 /// Three clients connect, send `request` bytes each, and close; the rows of the server's sockets.
 fn leak(netns: &Netns, patient: &Patient) -> Result<Vec<Row>> {
     let clients = connect(netns, patient.address(), 3)?;
-    // Time for a server to accept and to register what it accepts.
-    thread::sleep(Duration::from_millis(200));
+    give_time_to_accept(netns, patient.port())?;
     drop(clients);
     await_count(netns, patient.port(), State::CloseWait, 3)
 }
@@ -81,7 +80,7 @@ fn a_oneshot_registration_fires_once() -> Result<()> {
     let patient = Patient::start(&netns, "eof-unread --mode oneshot")?;
     let clients = connect(&netns, patient.address(), 1)?;
     std::io::Write::write_all(&mut &clients[0], b"request")?;
-    thread::sleep(Duration::from_millis(200));
+    give_time_to_accept(&netns, patient.port())?;
     drop(clients);
     let rows = await_count(&netns, patient.port(), State::CloseWait, 1)?;
     assert_eq!(
@@ -96,7 +95,7 @@ fn a_stopped_server_resumes() -> Result<()> {
     let netns = Netns::new()?;
     let patient = Patient::start(&netns, "eof-unread --mode serve")?;
     let clients = connect(&netns, patient.address(), 3)?;
-    thread::sleep(Duration::from_millis(200));
+    give_time_to_accept(&netns, patient.port())?;
     patient.stop()?;
     drop(clients);
     await_count(&netns, patient.port(), State::CloseWait, 3)?;
@@ -159,7 +158,9 @@ fn a_copy_outlives_the_child() -> Result<()> {
     let netns = Netns::new()?;
     let patient = Patient::start(&netns, "shared-fd")?;
     for row in leak(&netns, &patient)? {
-        assert_eq!(holders(&row)?, [patient.pid()]);
+        wait_for("the children to end", Duration::from_secs(5), || {
+            Ok((holders(&row)? == [patient.pid()]).then_some(()))
+        })?;
     }
     wait_for("the children to read", Duration::from_secs(5), || {
         let rows = on_port(&netns, patient.port(), State::CloseWait)?;

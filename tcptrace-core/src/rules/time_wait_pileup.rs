@@ -180,7 +180,7 @@ impl TimeWaitPileup {
                 group.opened.get_or_insert(now);
                 self.tell(&subject, now, bench);
             } else if let Some(told) = group.told
-                && now.saturating_sub(told) >= QUIET
+                && (level.count == 0 || now.saturating_sub(told) >= QUIET)
             {
                 group.told = None;
                 group.opened = None;

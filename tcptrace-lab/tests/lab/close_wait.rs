@@ -2,7 +2,7 @@
 //! are older than it; and what is no leak.
 
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{io, thread};
 
 use anyhow::Result;
@@ -12,7 +12,7 @@ use tcptrace_lab::netns::Netns;
 use tcptrace_lab::patience;
 use tcptrace_lab::patient::Patient;
 use tcptrace_lab::recording::Finding;
-use tcptrace_lab::sockets::{State, await_count, on_port};
+use tcptrace_lab::sockets::{State, await_count, give_time_to_accept};
 
 /// With `--close-wait-after 2s`, three looks over 2 s and a busy machine.
 const SOON: Duration = Duration::from_secs(30);
@@ -42,22 +42,6 @@ fn check(case: Case) -> Result<()> {
         }
         Ok(())
     })
-}
-
-/// Time to accept, for those that do, and to register what was accepted or hand it to a child that
-/// reads.
-fn give_time_to_accept(netns: &Netns, port: u16) -> Result<()> {
-    let until = Instant::now() + Duration::from_secs(2) * patience();
-    // What was not accepted, or is held by nobody, has no inode.
-    while on_port(netns, port, State::Established)?
-        .iter()
-        .any(|row| row.inode == 0)
-        && Instant::now() < until
-    {
-        thread::sleep(Duration::from_millis(50));
-    }
-    thread::sleep(Duration::from_millis(300) * patience());
-    Ok(())
 }
 
 fn run(case: Case, patient_first: bool) -> Result<()> {
@@ -496,14 +480,18 @@ fn what_multipath_tcp_reads_cannot_be_told() -> Result<()> {
 #[test]
 fn a_half_close_in_use_is_no_leak() -> Result<()> {
     let netns = Netns::new()?;
-    let agent = Agent::record(&format!("--close-wait-after 3s --netns {}", netns.inode()))?;
+    let after = 3 * patience();
+    let agent = Agent::record(&format!(
+        "--close-wait-after {after}s --netns {}",
+        netns.inode()
+    ))?;
     let patient = Patient::start(&netns, "half-close")?;
     let mut client = connect(&netns, patient.address(), 1)?.remove(0);
     client.shutdown(Shutdown::Write)?;
-    client.set_read_timeout(Some(Duration::from_secs(1)))?;
+    client.set_read_timeout(Some(SOON))?;
     await_count(&netns, patient.port(), State::CloseWait, 1)?;
-    // Three times the threshold.
-    for _ in 0..90 {
+    // A piece each 100 ms: three times the threshold.
+    for _ in 0..30 * after {
         io::Read::read_exact(&mut client, &mut [0; 11])?;
     }
     let recording = agent.finish()?;
@@ -526,7 +514,7 @@ fn going_on_resolves() -> Result<()> {
     let agent = Agent::record(&format!("--close-wait-after 1s --netns {}", netns.inode()))?;
     let patient = Patient::start(&netns, "eof-unread --mode serve")?;
     let clients = connect(&netns, patient.address(), 3)?;
-    thread::sleep(Duration::from_millis(300));
+    give_time_to_accept(&netns, patient.port())?;
     patient.stop()?;
     drop(clients);
     agent.await_finding("eof_unread of a stopped thread", SOON, |finding| {

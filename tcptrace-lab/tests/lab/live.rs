@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use tcptrace_lab::agent::{Agent, agent_program};
+use tcptrace_lab::agent::{Agent, agent_program, public_copy};
 use tcptrace_lab::client::connect;
 use tcptrace_lab::netns::Netns;
 use tcptrace_lab::patient::Patient;
@@ -359,8 +359,7 @@ fn a_recording_is_played_without_privileges() -> Result<()> {
     let file = directory.path().join("incident.ndjson");
     std::fs::copy(ended.path(), &file)?;
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644))?;
-    let program = directory.path().join("tcptrace");
-    std::fs::copy(agent_program()?, &program)?;
+    let program = public_copy(&directory, 0o755)?;
     let terminal = Terminal::open(
         &format!(
             "setpriv --reuid 65534 --regid 65534 --clear-groups {} live --replay {}",

@@ -175,6 +175,7 @@ fn an_answer_to_an_old_duplicate_syn() -> Result<()> {
         .inside(|| Ok(TcpListener::bind(hosts.server_at(0))?))?;
     let server = hosts.server_at(listener.local_addr()?.port());
     let here = SocketAddr::new(hosts.sources[0], 4003);
+    let agent = Agent::record(&format!("--netns {}", hosts.client.inode()))?;
     // A first SYN leaves a half-open connection behind, whose SYN-ACKs do not come through.
     hosts
         .client
@@ -182,7 +183,6 @@ fn an_answer_to_an_old_duplicate_syn() -> Result<()> {
     let first = knock_from(&hosts.client, here, server)?;
     await_count(&hosts.server, server.port(), State::SynRecv, 1)?;
     drop(first);
-    let agent = Agent::record(&format!("--netns {}", hosts.client.inode()))?;
     // A second connect from the same port: its SYNs are lost, the old SYN is answered again.
     hosts
         .server

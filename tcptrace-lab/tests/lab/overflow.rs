@@ -17,12 +17,14 @@ use tcptrace_lab::patient::Patient;
 use tcptrace_lab::recording::Recording;
 use tcptrace_lab::sockets::{State, table};
 use tcptrace_lab::witness::Witness;
-use tcptrace_lab::{programs, wait_for};
+use tcptrace_lab::{patience, programs, wait_for};
 
 const LONG: Duration = Duration::from_secs(30);
 
 /// What heals has two seconds on a host of its own. This one compiles and tests beside it.
-const HEALED_NS: u64 = 5_000_000_000;
+fn healed_ns() -> u64 {
+    5_000_000_000 * u64::from(patience())
+}
 
 /// The smallest ring: a thousand records.
 const TINY: &str = "--ring-size 64KiB";
@@ -126,7 +128,7 @@ fn the_world_is_the_kernels_again_after_an_overflow() -> Result<()> {
     before.kill();
     Patient::start(&netns, "load --connections 1000")?.finish()?;
     signal(&agent, Signal::SIGCONT)?;
-    let until = now_ns()? + HEALED_NS;
+    let until = now_ns()? + healed_ns();
 
     let (healed, kernels) = wait_for("the recording to tell of everything", LONG, || {
         let recording = Recording::read(&agent.path())?;

@@ -158,10 +158,14 @@ fn stacks_name_the_function_that_closed() -> Result<()> {
         let stack = &finding.0["stacks"][0];
         assert_eq!(stack["call"], "close", "{finding:?}");
         assert_eq!(stack["pid"], patient.pid(), "{finding:?}");
+        let places = finding.0["stacks"].as_array().map(Vec::len);
         assert_eq!(
-            stack["count"], 8,
+            places,
+            Some(1),
             "all samples were closed in one place: {finding:?}"
         );
+        // The samples may have changed between the question and the answer.
+        assert!(stack["count"].as_u64() >= Some(1), "{finding:?}");
         let recording = match function {
             // Too common a word to be sought in a page.
             "close" => agent.finish()?,

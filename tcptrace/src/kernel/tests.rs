@@ -1,5 +1,6 @@
 //! The door on the running kernel: real sockets of this process, told by real probes.
 
+use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
@@ -350,7 +351,15 @@ fn a_suspect_is_inspected() {
 
     drop(accepted);
     drop(server);
-    thread::sleep(Duration::from_millis(20));
+    // Not by draining: its end is to be in the ring still.
+    let line = format!(":{port:04X} 0100007F:{client_port:04X} ");
+    assert!(
+        (0..2000).any(|_| {
+            thread::sleep(Duration::from_millis(10));
+            !fs::read_to_string("/proc/net/tcp").unwrap().contains(&line)
+        }),
+        "it never ended"
+    );
     let answers = watch.ask(&[Request::Inspect {
         sock: suspect,
         holders: true,

@@ -150,12 +150,16 @@ mod tests {
     #[test]
     fn descriptors_are_counted_against_their_limit() {
         let me = Pid(std::process::id());
-        let (before, limit) = descriptors(me).unwrap();
-        let held: Vec<_> = (0..50).map(|_| fs::File::open("/").unwrap()).collect();
-        let (after, _) = descriptors(me).unwrap();
+        let (_, limit) = descriptors(me).unwrap();
         // Other tests open and close files meanwhile.
-        assert!(after >= before + 30, "{before} {after}");
-        drop(held);
+        let counted = (0..10).any(|_| {
+            let (before, _) = descriptors(me).unwrap();
+            let held: Vec<_> = (0..50).map(|_| fs::File::open("/").unwrap()).collect();
+            let (after, _) = descriptors(me).unwrap();
+            drop(held);
+            after >= before + 30
+        });
+        assert!(counted, "fifty more were never seen");
         let mut rlimit = libc::rlimit {
             rlim_cur: 0,
             rlim_max: 0,

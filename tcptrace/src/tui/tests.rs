@@ -833,6 +833,21 @@ fn themes_change_colours_and_nothing_else() {
     assert!(desk.text().contains("no colours: NO_COLOR is set"));
 }
 
+/// The processor's time that this thread has used: nothing here waits for anything.
+fn own_time() -> Duration {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `time` is a valid structure to write to.
+    let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    assert_eq!(failed, 0, "{}", std::io::Error::last_os_error());
+    Duration::new(
+        time.tv_sec.unsigned_abs(),
+        time.tv_nsec.unsigned_abs() as u32,
+    )
+}
+
 /// 100,000 connections must scroll, sort and filter without a pause that is felt. The bound is
 /// generous: the tests are neither optimized nor alone on the machine.
 #[test]
@@ -853,17 +868,18 @@ fn a_hundred_thousand_connections_do_not_stop_the_view() {
     story.tick(250);
     let mut desk = Desk::new(story, PLAIN, LARGE);
     desk.type_text("3");
-    let mut slowest = (std::time::Duration::ZERO, ' ');
-    let mut pausing = std::time::Duration::ZERO;
+    let mut slowest = (Duration::ZERO, ' ');
+    let mut pausing = Duration::ZERO;
     for key in "jjjGkkgssSs/nginx\nGkpjp156jGs/nginx\nk".chars() {
         desk.story.tick(250);
-        let start = std::time::Instant::now();
+        let start = own_time();
         desk.type_text(&key.to_string());
+        let took = own_time() - start;
         if key == 'p' {
             // It copies what is to stand still.
-            pausing = pausing.max(start.elapsed());
+            pausing = pausing.max(took);
         } else {
-            slowest = slowest.max((start.elapsed(), key));
+            slowest = slowest.max((took, key));
         }
     }
     println!("100,000 connections: slowest key and frame {slowest:?}, pausing {pausing:?}");

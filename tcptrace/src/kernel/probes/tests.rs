@@ -223,7 +223,11 @@ fn each_segment_that_meets_a_full_accept_queue_is_told() {
             assert_eq!(told, Vec::<&RawQueueDrop>::new());
             continue;
         }
-        assert_eq!(told.len(), 1, "one SYN: {told:?}");
+        // On a busy machine its timer sends the SYN again before the client gives up.
+        let repeated = all.iter().filter(
+            |it| matches!(it, Raw::Retransmit(it) if it.syn && it.key.peer == Endpoint::known(address)),
+        );
+        assert_eq!(told.len(), 1 + repeated.count(), "each SYN: {told:?}");
         let it = told[0];
         assert_eq!(
             (it.queue, it.outcome),
@@ -377,10 +381,13 @@ fn a_connection_is_seen_whole(bind: IpAddr, connect: IpAddr) {
     // A server that is late, as on a busy machine, acknowledges the end before it sends its own: the
     // client is an orphan then, whose small object gets the FIN.
     let whole = (0..10).any(|_| is_seen_whole(&mut probes, bind, connect));
-    assert!(whole, "the FIN never came with the acknowledgement");
+    assert!(
+        whole,
+        "the FIN never came with the acknowledgement, or the ends were never ours alone"
+    );
 }
 
-/// Whether the client was told of the peer's FIN at its CLOSE.
+/// Whether the client was told of the peer's FIN at its CLOSE, and nobody held or closed an end but us.
 fn is_seen_whole(probes: &mut Probes, bind: IpAddr, connect: IpAddr) -> bool {
     use TcpState::{Close, CloseWait, Established, FinWait1, FinWait2, LastAck, SynRecv, SynSent};
     let listener = TcpListener::bind((bind, 0)).expect("a port is free");
@@ -412,7 +419,8 @@ fn is_seen_whole(probes: &mut Probes, bind: IpAddr, connect: IpAddr) -> bool {
     assert_eq!(close.key.peer, end(connect, port));
     assert!(close.dead && close.error.is_none());
     let told_of_fin = close.peer_fin;
-    assert!(matches!(active[2].context, Context::Process { pid, .. } if pid == us()));
+    // A child that another test starts may hold a copy until it calls exec, and so close last.
+    let closed_by_us = matches!(active[2].context, Context::Process { pid, .. } if pid == us());
     assert!(active[2].file_released && active[2].has_socket);
     assert_eq!(active[2].unacked, Some(0));
 
@@ -429,7 +437,8 @@ fn is_seen_whole(probes: &mut Probes, bind: IpAddr, connect: IpAddr) -> bool {
         .find(|it| it.to == CloseWait)
         .expect("it was closed");
     assert!(eof.peer_fin && eof.has_socket && !eof.file_released);
-    assert_eq!((eof.unread, eof.file_refs), (Some(1), Some(1)));
+    assert_eq!(eof.unread, Some(1));
+    let held_by_us_alone = eof.file_refs == Some(1);
     let close = passive.last().expect("not empty");
     assert_eq!(close.key.local, end(connect, port));
     assert_eq!(close.key.peer, end(connect, client.port()));
@@ -440,6 +449,8 @@ fn is_seen_whole(probes: &mut Probes, bind: IpAddr, connect: IpAddr) -> bool {
             Raw::Accept(it) if it.key.peer.port == Some(Port(client.port())) => Some(*it),
             _ => None,
         })
+        // Clients of other tests may have the same port.
+        .filter(|it| it.key.local.port == Some(Port(port)))
         .collect();
     assert_eq!(accepted.len(), 1, "{accepted:?}");
     assert_eq!(accepted[0].key.sock, close.key.sock);
@@ -456,7 +467,7 @@ fn is_seen_whole(probes: &mut Probes, bind: IpAddr, connect: IpAddr) -> bool {
             .any(|it| matches!(it, Raw::Destroy(it) if it.sock == sock));
         assert!(gone, "a socket ends after its last transition");
     }
-    told_of_fin
+    told_of_fin && closed_by_us && held_by_us_alone
 }
 
 #[test]
@@ -480,6 +491,9 @@ fn a_refused_connection_shows_both_resets() {
     let mut probes = open();
     let listener = TcpListener::bind((LOOPBACK, 0)).expect("a port is free");
     let address = listener.local_addr().expect("bound");
+    // For every copy: a child that another test starts holds one until it calls exec.
+    // SAFETY: the descriptor is open, and ours.
+    unsafe { libc::shutdown(std::os::fd::AsRawFd::as_raw_fd(&listener), libc::SHUT_RDWR) };
     drop(listener);
     TcpStream::connect(address).expect_err("nobody listens");
     let all = drained(&mut probes);
@@ -515,43 +529,65 @@ fn a_refused_connection_shows_both_resets() {
     assert_eq!((last.to, last.error), (TcpState::Close, Some(111)));
 }
 
+/// A host may exempt some of its tasks from BPF; a timer that interrupts one of them goes unseen.
+fn in_some_try(mut seen: impl FnMut() -> bool) -> bool {
+    (0..3).any(|_| seen())
+}
+
 #[test]
 fn a_full_listener_makes_the_client_repeat_its_syn() {
     let mut probes = open();
+    let seen = in_some_try(|| a_syn_is_repeated(&mut probes));
+    assert!(seen, "the SYN is repeated after a second");
+}
+
+/// Whether the first repetition was told.
+fn a_syn_is_repeated(probes: &mut Probes) -> bool {
     let listener = Listener::with_backlog(0);
     let first = TcpStream::connect(listener.address).expect("one fits");
     // The timer is late when the machine is busy, and then it is repeated once more.
     let timeout = Duration::from_secs(4);
     TcpStream::connect_timeout(&listener.address, timeout).expect_err("the queue is full");
-    let repeated = drained(&mut probes).into_iter().find_map(|it| match it {
+    let repeated = drained(probes).into_iter().find_map(|it| match it {
         Raw::Retransmit(it) if it.key.peer.port == Some(Port(listener.address.port())) => Some(it),
         _ => None,
     });
-    let repeated = repeated.expect("the SYN is repeated after a second");
-    assert!(repeated.syn && !repeated.fin);
-    assert_eq!((repeated.state, repeated.attempt), (TcpState::SynSent, 1));
-    assert_eq!(repeated.rto, Some(Duration::from_secs(1)));
     drop(first);
+    let Some(repeated) = repeated.filter(|it| it.attempt == 1) else {
+        return false;
+    };
+    assert!(repeated.syn && !repeated.fin);
+    assert_eq!(repeated.state, TcpState::SynSent);
+    assert_eq!(repeated.rto, Some(Duration::from_secs(1)));
+    true
 }
 
 #[test]
 fn a_deferred_accept_makes_the_listener_repeat_its_synack() {
     let mut probes = open();
+    let seen = in_some_try(|| a_synack_is_repeated(&mut probes));
+    assert!(seen, "the SYN-ACK is repeated after a second");
+}
+
+/// Whether the first repetition was told.
+fn a_synack_is_repeated(probes: &mut Probes) -> bool {
     let listener = Listener::with_backlog(8);
     listener.set(libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, 1);
     let client = TcpStream::connect(listener.address).expect("the listener listens");
     std::thread::sleep(Duration::from_millis(1500));
-    let repeated = drained(&mut probes).into_iter().find_map(|it| match it {
+    let repeated = drained(probes).into_iter().find_map(|it| match it {
         Raw::SynackRetransmit(it) if it.key.local.port == Some(Port(listener.address.port())) => {
             Some(it)
         }
         _ => None,
     });
-    let repeated = repeated.expect("the SYN-ACK is repeated after a second");
-    assert_eq!(repeated.attempt, 1);
+    let Some(repeated) = repeated.filter(|it| it.attempt == 1) else {
+        return false;
+    };
     assert!(repeated.defer_accept && repeated.acked);
     let peer = client.local_addr().expect("connected");
     assert_eq!(repeated.key.peer, Endpoint::known(peer));
+    true
 }
 
 #[test]
@@ -725,7 +761,7 @@ fn every_descriptor_has_a_row_and_every_queued_connection_one() {
     let client = queued[0].local_addr().expect("connected");
     let fds: BTreeSet<_> = rows
         .iter()
-        .filter(|it| it.key.local == Endpoint::known(client))
+        .filter(|it| it.key.local == Endpoint::known(client) && it.key.peer.port == Some(port))
         .map(|it| it.holder.clone().map(|it| (it.pid, it.fd.0)))
         // A child that another test starts holds copies until it calls exec.
         .filter(|it| it.is_none_or(|(pid, _)| pid == us()))
@@ -773,20 +809,28 @@ fn every_descriptor_has_a_row_and_every_queued_connection_one() {
     assert!(addresses.contains(&listening[0].key.sock));
 }
 
-/// What the peek says about the accepted end of a connection, once it is in CLOSE_WAIT.
+/// What the peek says about the accepted end of a connection, once it is in CLOSE_WAIT and nobody
+/// holds it but us: a child that another test starts holds copies of both ends until it calls exec.
 fn peeked(probes: &mut Probes, port: u16) -> RawPeek {
-    let row = rows(probes)
-        .into_iter()
-        .find(|it| it.state == TcpState::CloseWait && it.key.local.port == Some(Port(port)))
-        .expect("the peer closed");
-    let mut seen = Vec::new();
-    probes
-        .peek(&[row.key.sock.0], &mut |it| seen.push(it))
-        .expect("peeking works");
-    assert_eq!(seen.len(), 1);
-    assert_eq!(seen[0].key, row.key);
-    assert_eq!(seen[0].state, TcpState::CloseWait);
-    seen.remove(0)
+    for _ in 0..200 {
+        let row = rows(probes)
+            .into_iter()
+            .find(|it| it.state == TcpState::CloseWait && it.key.local.port == Some(Port(port)));
+        let mut seen = Vec::new();
+        if let Some(row) = row {
+            probes
+                .peek(&[row.key.sock.0], &mut |it| seen.push(it))
+                .expect("peeking works");
+            assert_eq!(seen.len(), 1);
+            assert_eq!(seen[0].key, row.key);
+            assert_eq!(seen[0].state, TcpState::CloseWait);
+        }
+        match seen.pop() {
+            Some(it) if it.file_refs.is_none_or(|it| it == 1) => return it,
+            _ => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+    panic!("the peer never closed, or the socket was never ours alone");
 }
 
 #[test]
@@ -795,7 +839,6 @@ fn the_peek_tells_the_four_mistakes_apart() {
 
     let never = Listener::with_backlog(8);
     drop(TcpStream::connect(never.address).expect("there is room"));
-    std::thread::sleep(Duration::from_millis(20));
     let it = peeked(&mut probes, never.address.port());
     assert!(!it.has_socket && !it.dead);
     assert_eq!((it.unread, it.file_refs), (1, None));
@@ -805,7 +848,6 @@ fn the_peek_tells_the_four_mistakes_apart() {
         let address = listener.local_addr().expect("bound");
         drop(TcpStream::connect(address).expect("the listener listens"));
         let (server, _) = listener.accept().expect("the client connected");
-        std::thread::sleep(Duration::from_millis(20));
         (server, address.port())
     };
 
