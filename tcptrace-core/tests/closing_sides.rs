@@ -51,7 +51,7 @@ fn a_thousand_for_ten_seconds_is_worth_knowing() {
         &[
             "15s f1 open time_wait_pileup/short_connections info likely web#7 port 80 x1500",
             "62s f1 updated time_wait_pileup/short_connections info likely web#7 port 80 x1200",
-            "122s f1 resolved time_wait_pileup/short_connections info likely web#7 port 80 x1200",
+            "66s f1 resolved time_wait_pileup/short_connections info likely web#7 port 80 x1200",
         ],
     );
     let finding = &played.news[0];
