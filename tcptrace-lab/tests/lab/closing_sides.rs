@@ -16,6 +16,7 @@ use tcptrace_lab::patience;
 use tcptrace_lab::patient::Patient;
 use tcptrace_lab::recording::{Finding, Recording};
 use tcptrace_lab::sockets::{State, await_count};
+use tcptrace_lab::witness::despite_hiding;
 
 const SOON: Duration = Duration::from_secs(40);
 
@@ -84,7 +85,12 @@ fn clients(hosts: &TwoHosts, server: SocketAddr, times: impl Fn(usize) -> usize)
     Ok(())
 }
 
+/// The ACKs of many a FIN are sent by one timer, and so are hidden together or not at all.
 fn pile(options: &str, times: impl Fn(usize) -> usize, cause: &str) -> Result<Finding> {
+    despite_hiding(|| pile_up(options, &times, cause))
+}
+
+fn pile_up(options: &str, times: impl Fn(usize) -> usize, cause: &str) -> Result<Finding> {
     let hosts = TwoHosts::new(1)?;
     let agent = Agent::record(&format!("{PILE} --netns {}", hosts.server.inode()))?;
     let patient = ends(&hosts, options)?;
@@ -336,6 +342,10 @@ fn half_closed_connections_in_use_are_not_stuck() -> Result<()> {
 
 #[test]
 fn orphans_whose_peers_do_not_close() -> Result<()> {
+    despite_hiding(orphans_stay)
+}
+
+fn orphans_stay() -> Result<()> {
     let hosts = TwoHosts::new(1)?;
     let agent = Agent::record(&format!(
         "--set fin_wait2_stuck.info_orphans=40 --netns {}",

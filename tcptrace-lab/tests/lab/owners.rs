@@ -1,7 +1,7 @@
 //! Every connection has the owner that it says it has: a load that knows its own pids writes down
 //! which process did what, and the recording must agree, connection by connection.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tcptrace_lab::netns::Netns;
 use tcptrace_lab::patient::Patient;
 use tcptrace_lab::recording::Recording;
 use tcptrace_lab::sockets::{State, await_count};
-use tcptrace_lab::witness::when_nothing_is_hidden;
+use tcptrace_lab::witness::despite_hiding;
 use tcptrace_lab::{patience, wait_for};
 
 const CLIENTS: usize = 30;
@@ -50,16 +50,10 @@ fn read_log(path: &Path) -> Result<Vec<Value>> {
 }
 
 fn check(mode: &str, closer_may_be_acceptor: bool) -> Result<()> {
-    let (recording, said) = when_nothing_is_hidden(|| {
-        let (recording, said, port) = short_lives(mode)?;
-        Ok(((recording, said), HashSet::from([port])))
-    })?;
-    judge(mode, closer_may_be_acceptor, &recording, &said)
+    despite_hiding(|| short_lives(mode, closer_may_be_acceptor))
 }
 
-/// What was recorded of processes that live for one connection, what both sides logged, and the server's
-/// port.
-fn short_lives(mode: &str) -> Result<(Recording, Vec<Value>, u16)> {
+fn short_lives(mode: &str, closer_may_be_acceptor: bool) -> Result<()> {
     let netns = Netns::new()?;
     let directory = tempfile::tempdir()?;
     let log = directory.path().join("log");
@@ -85,19 +79,11 @@ fn short_lives(mode: &str) -> Result<(Recording, Vec<Value>, u16)> {
     // They say that they have closed just before they do.
     await_count(&netns, server.port(), State::CloseWait, 0)?;
     std::thread::sleep(Duration::from_millis(300) * patience());
-    Ok((agent.finish()?, said, server.port()))
-}
-
-fn judge(
-    mode: &str,
-    closer_may_be_acceptor: bool,
-    recording: &Recording,
-    said: &[Value],
-) -> Result<()> {
+    let recording = agent.finish()?;
     ensure!(recording.losses()? == 0, "facts were lost");
-    let connections = connections(recording);
+    let connections = connections(&recording);
     let mut acceptors = HashMap::new();
-    for entry in said {
+    for entry in &said {
         let text = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
         let tuple = (text("local"), text("peer"));
         let lines = connections

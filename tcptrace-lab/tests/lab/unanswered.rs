@@ -12,6 +12,7 @@ use tcptrace_lab::netns::{Netns, TwoHosts};
 use tcptrace_lab::patient::Patient;
 use tcptrace_lab::recording::{Finding, Recording};
 use tcptrace_lab::sockets::{State, await_count};
+use tcptrace_lab::witness::despite_hiding;
 
 const SOON: Duration = Duration::from_secs(40);
 /// Longer than the thresholds that the counter-scenarios set.
@@ -35,30 +36,32 @@ fn of_kind(recording: &Recording, kind: &str) -> Vec<Finding> {
 
 #[test]
 fn a_connect_that_nobody_answers() -> Result<()> {
-    let hosts = TwoHosts::new(1)?;
-    hosts.client.sysctl("net.ipv4.tcp_syn_retries", 2)?;
-    // Gone on kernels before 6.5.
-    let _ = hosts.client.sysctl("net.ipv4.tcp_syn_linear_timeouts", 0);
-    hosts
-        .server
-        .drop_arriving("tcp flags & (syn | ack) == syn")?;
-    let agent = record(&hosts.client, "")?;
-    // The sysctls of a namespace are read when somebody is seen in it.
-    let patient = Patient::start(
-        &hosts.client,
-        &format!("knock --connections 2 --connect {}", hosts.server_at(81)),
-    )?;
-    let finding = agent.await_finding("syn_retransmit", SOON, |finding| {
-        finding.kind() == "syn_retransmit" && finding.evidence("outcomes")["timed_out"] == 2
-    })?;
-    belongs(&finding, "syn_retransmit", patient.pid(), "exact");
-    assert_eq!(finding.port(), Some(81), "{finding:?}");
-    assert_eq!(finding.evidence("attempt"), 2, "{finding:?}");
-    assert_eq!(finding.evidence("limit")["value"], 2, "{finding:?}");
-    assert_eq!(finding.count(), 2, "{finding:?}");
-    let recording = agent.finish()?;
-    assert_eq!(recording.findings().len(), 1, "{:#?}", recording.findings());
-    Ok(())
+    despite_hiding(|| {
+        let hosts = TwoHosts::new(1)?;
+        hosts.client.sysctl("net.ipv4.tcp_syn_retries", 2)?;
+        // Gone on kernels before 6.5.
+        let _ = hosts.client.sysctl("net.ipv4.tcp_syn_linear_timeouts", 0);
+        hosts
+            .server
+            .drop_arriving("tcp flags & (syn | ack) == syn")?;
+        let agent = record(&hosts.client, "")?;
+        // The sysctls of a namespace are read when somebody is seen in it.
+        let patient = Patient::start(
+            &hosts.client,
+            &format!("knock --connections 2 --connect {}", hosts.server_at(81)),
+        )?;
+        let finding = agent.await_finding("syn_retransmit", SOON, |finding| {
+            finding.kind() == "syn_retransmit" && finding.evidence("outcomes")["timed_out"] == 2
+        })?;
+        belongs(&finding, "syn_retransmit", patient.pid(), "exact");
+        assert_eq!(finding.port(), Some(81), "{finding:?}");
+        assert_eq!(finding.evidence("attempt"), 2, "{finding:?}");
+        assert_eq!(finding.evidence("limit")["value"], 2, "{finding:?}");
+        assert_eq!(finding.count(), 2, "{finding:?}");
+        let recording = agent.finish()?;
+        assert_eq!(recording.findings().len(), 1, "{:#?}", recording.findings());
+        Ok(())
+    })
 }
 
 #[test]
@@ -165,54 +168,58 @@ fn a_final_ack_that_meets_a_full_queue() -> Result<()> {
 
 #[test]
 fn a_deferred_accept_is_no_fault() -> Result<()> {
-    let netns = Netns::new()?;
-    let agent = record(&netns, "--set synack_retransmit.info_attempt=1")?;
-    let patient = Patient::start(&netns, "defer-accept --for 3")?;
-    let clients = connect(&netns, patient.address(), 2)?;
-    let finding = agent.await_finding("defer_accept", SOON, |finding| {
-        finding.kind() == "synack_retransmit" && finding.count() == 2
-    })?;
-    belongs(
-        &finding,
-        "synack_retransmit/defer_accept",
-        patient.pid(),
-        "exact",
-    );
-    drop(clients);
-    let recording = agent.finish()?;
-    for finding in recording.findings().into_values() {
-        assert_eq!(finding.cause(), "defer_accept", "{finding:?}");
-        assert_eq!(finding.0["severity"], "info", "{finding:?}");
-    }
-    Ok(())
+    despite_hiding(|| {
+        let netns = Netns::new()?;
+        let agent = record(&netns, "--set synack_retransmit.info_attempt=1")?;
+        let patient = Patient::start(&netns, "defer-accept --for 3")?;
+        let clients = connect(&netns, patient.address(), 2)?;
+        let finding = agent.await_finding("defer_accept", SOON, |finding| {
+            finding.kind() == "synack_retransmit" && finding.count() == 2
+        })?;
+        belongs(
+            &finding,
+            "synack_retransmit/defer_accept",
+            patient.pid(),
+            "exact",
+        );
+        drop(clients);
+        let recording = agent.finish()?;
+        for finding in recording.findings().into_values() {
+            assert_eq!(finding.cause(), "defer_accept", "{finding:?}");
+            assert_eq!(finding.0["severity"], "info", "{finding:?}");
+        }
+        Ok(())
+    })
 }
 
 #[test]
 fn data_that_nobody_acknowledges() -> Result<()> {
-    let hosts = TwoHosts::new(1)?;
-    hosts.server.sysctl("net.ipv4.tcp_retries2", 4)?;
-    let agent = record(&hosts.server, "")?;
-    let patient = Patient::start(
-        &hosts.server,
-        &format!("serve --mode talk {}", hosts.listen_option()),
-    )?;
-    let mut clients = connect(&hosts.client, hosts.server_at(patient.port()), 2)?;
-    for client in &mut clients {
-        client.read_exact(&mut [0])?;
-    }
-    hosts.client.drop_arriving("tcp sport != 0")?;
-    let finding = agent.await_finding("dead_peer", SOON, |finding| {
-        finding.kind() == "dead_peer" && finding.evidence("outcomes")["timed_out"] == 2
-    })?;
-    belongs(&finding, "dead_peer", patient.pid(), "exact");
-    assert_eq!(finding.port(), Some(u64::from(patient.port())));
-    assert_eq!(finding.evidence("limit")["value"], 4, "{finding:?}");
-    assert!(
-        finding.evidence("attempt").as_u64() >= Some(3),
-        "{finding:?}"
-    );
-    agent.finish()?;
-    Ok(())
+    despite_hiding(|| {
+        let hosts = TwoHosts::new(1)?;
+        hosts.server.sysctl("net.ipv4.tcp_retries2", 4)?;
+        let agent = record(&hosts.server, "")?;
+        let patient = Patient::start(
+            &hosts.server,
+            &format!("serve --mode talk {}", hosts.listen_option()),
+        )?;
+        let mut clients = connect(&hosts.client, hosts.server_at(patient.port()), 2)?;
+        for client in &mut clients {
+            client.read_exact(&mut [0])?;
+        }
+        hosts.client.drop_arriving("tcp sport != 0")?;
+        let finding = agent.await_finding("dead_peer", SOON, |finding| {
+            finding.kind() == "dead_peer" && finding.evidence("outcomes")["timed_out"] == 2
+        })?;
+        belongs(&finding, "dead_peer", patient.pid(), "exact");
+        assert_eq!(finding.port(), Some(u64::from(patient.port())));
+        assert_eq!(finding.evidence("limit")["value"], 4, "{finding:?}");
+        assert!(
+            finding.evidence("attempt").as_u64() >= Some(3),
+            "{finding:?}"
+        );
+        agent.finish()?;
+        Ok(())
+    })
 }
 
 #[test]
@@ -239,24 +246,26 @@ fn a_client_that_does_not_read_is_not_dead() -> Result<()> {
 
 #[test]
 fn keepalive_probes_that_run_out() -> Result<()> {
-    let hosts = TwoHosts::new(1)?;
-    let agent = record(&hosts.server, "")?;
-    let patient = Patient::start(
-        &hosts.server,
-        &format!("serve --mode keepalive {}", hosts.listen_option()),
-    )?;
-    let clients = connect(&hosts.client, hosts.server_at(patient.port()), 2)?;
-    await_count(&hosts.server, patient.port(), State::Established, 2)?;
-    hosts.client.drop_arriving("tcp sport != 0")?;
-    let finding = agent.await_finding("dead_peer", SOON, |finding| {
-        finding.kind() == "dead_peer" && finding.count() == 2
-    })?;
-    belongs(&finding, "dead_peer", patient.pid(), "exact");
-    assert_eq!(finding.evidence("by_keepalive"), 2, "{finding:?}");
-    assert_eq!(finding.evidence("outcomes")["timed_out"], 2, "{finding:?}");
-    drop(clients);
-    agent.finish()?;
-    Ok(())
+    despite_hiding(|| {
+        let hosts = TwoHosts::new(1)?;
+        let agent = record(&hosts.server, "")?;
+        let patient = Patient::start(
+            &hosts.server,
+            &format!("serve --mode keepalive {}", hosts.listen_option()),
+        )?;
+        let clients = connect(&hosts.client, hosts.server_at(patient.port()), 2)?;
+        await_count(&hosts.server, patient.port(), State::Established, 2)?;
+        hosts.client.drop_arriving("tcp sport != 0")?;
+        let finding = agent.await_finding("dead_peer", SOON, |finding| {
+            finding.kind() == "dead_peer" && finding.count() == 2
+        })?;
+        belongs(&finding, "dead_peer", patient.pid(), "exact");
+        assert_eq!(finding.evidence("by_keepalive"), 2, "{finding:?}");
+        assert_eq!(finding.evidence("outcomes")["timed_out"], 2, "{finding:?}");
+        drop(clients);
+        agent.finish()?;
+        Ok(())
+    })
 }
 
 #[test]
@@ -321,64 +330,68 @@ fn a_close_that_waits_for_room() -> Result<()> {
 
 #[test]
 fn a_close_whose_data_is_not_acknowledged() -> Result<()> {
-    let hosts = TwoHosts::new(1)?;
-    let agent = record(&hosts.server, "--set closing_stuck.after=3s")?;
-    let patient = Patient::start(
-        &hosts.server,
-        &format!("serve --mode answer {}", hosts.listen_option()),
-    )?;
-    // Large segments are lost, as on a path with a smaller MTU; small ones are not.
-    hosts.client.drop_arriving("meta length > 400")?;
-    let mut clients = connect(&hosts.client, hosts.server_at(patient.port()), 2)?;
-    for client in &mut clients {
-        client.write_all(b"?")?;
-    }
-    let finding = agent.await_finding("unacked_data", SOON, |finding| {
-        finding.kind() == "closing_stuck" && finding.count() == 2
-    })?;
-    belongs(
-        &finding,
-        "closing_stuck/unacked_data",
-        patient.pid(),
-        "exact",
-    );
-    assert_eq!(finding.port(), Some(u64::from(patient.port())));
-    assert!(
-        finding.evidence("data_retransmits").as_u64() > Some(1),
-        "{finding:?}"
-    );
-    drop(clients);
-    let recording = agent.finish()?;
-    assert_eq!(
-        of_kind(&recording, "fin_retransmit").len(),
-        0,
-        "data is not the FIN: {:#?}",
-        recording.findings()
-    );
-    Ok(())
+    despite_hiding(|| {
+        let hosts = TwoHosts::new(1)?;
+        let agent = record(&hosts.server, "--set closing_stuck.after=3s")?;
+        let patient = Patient::start(
+            &hosts.server,
+            &format!("serve --mode answer {}", hosts.listen_option()),
+        )?;
+        // Large segments are lost, as on a path with a smaller MTU; small ones are not.
+        hosts.client.drop_arriving("meta length > 400")?;
+        let mut clients = connect(&hosts.client, hosts.server_at(patient.port()), 2)?;
+        for client in &mut clients {
+            client.write_all(b"?")?;
+        }
+        let finding = agent.await_finding("unacked_data", SOON, |finding| {
+            finding.kind() == "closing_stuck" && finding.count() == 2
+        })?;
+        belongs(
+            &finding,
+            "closing_stuck/unacked_data",
+            patient.pid(),
+            "exact",
+        );
+        assert_eq!(finding.port(), Some(u64::from(patient.port())));
+        assert!(
+            finding.evidence("data_retransmits").as_u64() > Some(1),
+            "{finding:?}"
+        );
+        drop(clients);
+        let recording = agent.finish()?;
+        assert_eq!(
+            of_kind(&recording, "fin_retransmit").len(),
+            0,
+            "data is not the FIN: {:#?}",
+            recording.findings()
+        );
+        Ok(())
+    })
 }
 
 #[test]
 fn a_fin_that_is_repeated_is_not_stuck() -> Result<()> {
-    let hosts = TwoHosts::new(1)?;
-    hosts.client.drop_arriving("tcp flags & fin == fin")?;
-    hosts.server.sysctl("net.ipv4.tcp_orphan_retries", 3)?;
-    let agent = record(&hosts.server, "--set closing_stuck.after=1s")?;
-    let patient = Patient::start(
-        &hosts.server,
-        &format!("accept-slowly --every-ms 1 {}", hosts.listen_option()),
-    )?;
-    let clients = connect(&hosts.client, hosts.server_at(patient.port()), 2)?;
-    let finding = agent.await_finding("given up", SOON, |finding| {
-        finding.kind() == "fin_retransmit" && finding.evidence("outcomes")["timed_out"] == 2
-    })?;
-    belongs(&finding, "fin_retransmit", patient.pid(), "exact");
-    assert_eq!(finding.evidence("limit")["value"], 3, "{finding:?}");
-    assert_eq!(finding.evidence("orphan"), true, "{finding:?}");
-    drop(clients);
-    let recording = agent.finish()?;
-    assert_eq!(recording.findings().len(), 1, "{:#?}", recording.findings());
-    Ok(())
+    despite_hiding(|| {
+        let hosts = TwoHosts::new(1)?;
+        hosts.client.drop_arriving("tcp flags & fin == fin")?;
+        hosts.server.sysctl("net.ipv4.tcp_orphan_retries", 3)?;
+        let agent = record(&hosts.server, "--set closing_stuck.after=1s")?;
+        let patient = Patient::start(
+            &hosts.server,
+            &format!("accept-slowly --every-ms 1 {}", hosts.listen_option()),
+        )?;
+        let clients = connect(&hosts.client, hosts.server_at(patient.port()), 2)?;
+        let finding = agent.await_finding("given up", SOON, |finding| {
+            finding.kind() == "fin_retransmit" && finding.evidence("outcomes")["timed_out"] == 2
+        })?;
+        belongs(&finding, "fin_retransmit", patient.pid(), "exact");
+        assert_eq!(finding.evidence("limit")["value"], 3, "{finding:?}");
+        assert_eq!(finding.evidence("orphan"), true, "{finding:?}");
+        drop(clients);
+        let recording = agent.finish()?;
+        assert_eq!(recording.findings().len(), 1, "{:#?}", recording.findings());
+        Ok(())
+    })
 }
 
 /// A listener with this backlog and `knocks` clients waiting, somaxconn being 8.
