@@ -2,7 +2,8 @@
 //! more at the end.
 //!
 //! Invariants: a failed test fails its kernel, at once and for good. Only a run that the emulator lost
-//! is begun again, once and out loud: qemu died, or the guest did before it came as far as the tests.
+//! is begun again, once and out loud: qemu died, or the guest did before it came as far as the tests, or by
+//! a breakpoint that only emulation leaves behind.
 
 use std::collections::VecDeque;
 use std::fs;
