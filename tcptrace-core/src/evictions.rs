@@ -17,6 +17,13 @@ impl Evictions {
         }
     }
 
+    /// Counts what another has counted as well.
+    pub fn merge(&mut self, other: &Self) {
+        for (table, count) in &other.0 {
+            self.add(table, *count);
+        }
+    }
+
     /// Counts what another has counted, which then begins anew.
     pub(crate) fn append(&mut self, other: &mut Self) {
         for (table, count) in std::mem::take(&mut other.0) {

@@ -7,6 +7,7 @@ mod filter;
 mod findings;
 mod live;
 mod logging;
+mod losses;
 mod player;
 mod record;
 mod replay;

@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use tcptrace_core::input::LossCause;
 use tcptrace_core::{Engine, Finding};
 
 use super::{EngineArgs, KernelArgs, OutputArgs};
 use crate::command::filter::FilterArgs;
+use crate::command::losses::Losses;
 use crate::command::session;
 use crate::failure::Failure;
 use crate::gate::Events;
@@ -176,7 +176,9 @@ impl Progress {
             totals.synack_retransmits,
             totals.resets
         ));
-        self.say(&format!("  losses    {}", losses(&finished.engine)));
+        let mut losses = Losses::default();
+        losses.add(totals);
+        self.say(&format!("  losses    {losses}"));
         self.say(&format!("  findings  {} open", finished.findings.len()));
         let crowded = finished.engine.crowded_out();
         if crowded > 0 {
@@ -191,25 +193,6 @@ impl Progress {
                 printable(&finding.summary(world.now()))
             ));
         }
-    }
-}
-
-/// The losses by cause, in words.
-fn losses(engine: &Engine) -> String {
-    let totals = engine.world().totals();
-    let parts: Vec<_> = LossCause::ALL
-        .into_iter()
-        .zip(totals.losses)
-        .filter(|(_, count)| *count > 0)
-        .map(|(cause, count)| match cause {
-            LossCause::Evicted => format!("{count} ({} from {})", cause.name(), totals.evictions),
-            _ => format!("{count} ({})", cause.name()),
-        })
-        .collect();
-    if parts.is_empty() {
-        "none".to_owned()
-    } else {
-        parts.join(", ")
     }
 }
 

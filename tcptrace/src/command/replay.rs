@@ -11,6 +11,7 @@ use tcptrace_core::units::MonoNs;
 use tcptrace_core::{Engine, Finding, Input};
 
 use super::findings;
+use super::losses::Losses;
 use super::player::{Audience, play};
 use crate::failure::Failure;
 use crate::recording::{Encoder, Header, RecordedFinding, Shelf};
@@ -73,6 +74,13 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), Failure> {
                 for note in &played.notes {
                     eprintln!("tcptrace: {note}");
                 }
+                let losses = std::mem::take(&mut printer.losses);
+                if losses.any() {
+                    eprintln!(
+                        "tcptrace: facts are missing: {losses}; `tcptrace report` says when, and what \
+                         that means"
+                    );
+                }
             }
         }
     }
@@ -88,6 +96,7 @@ struct Printer<W> {
     /// By the order in which they were first seen.
     last: Vec<RecordedFinding>,
     place: BTreeMap<String, usize>,
+    losses: Losses,
 }
 
 impl<W: Write> Printer<W> {
@@ -99,6 +108,7 @@ impl<W: Write> Printer<W> {
             line: BytesMut::new(),
             last: Vec::new(),
             place: BTreeMap::new(),
+            losses: Losses::default(),
         }
     }
 
@@ -156,5 +166,10 @@ impl<W: Write> Audience for Printer<W> {
         _: MonoNs,
     ) -> Result<(), Failure> {
         Ok(self.take(recorded)?)
+    }
+
+    fn end(&mut self, engine: &Engine) -> Result<(), Failure> {
+        self.losses.add(engine.world().totals());
+        Ok(())
     }
 }
