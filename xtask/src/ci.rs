@@ -20,7 +20,7 @@ pub(crate) struct Options {
 /// How much is tested on other kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Kernels {
-    /// The probes and a first look: a quarter of an hour where guests are emulated
+    /// The probes and a first look: some twenty minutes where guests are emulated
     Brief,
     /// Every scenario that depends on the kernel: an hour and more where they are emulated
     Full,

@@ -235,7 +235,10 @@ impl FinWait2Stuck {
     }
 
     pub(super) fn take_evicted(&mut self, evictions: &mut Evictions) {
-        evictions.add("fin_wait2_stuck", std::mem::take(&mut self.evicted));
+        evictions.add(
+            Kind::FinWait2Stuck.name(),
+            std::mem::take(&mut self.evicted),
+        );
     }
 
     /// Judges at a full second; returns the next that is of interest.

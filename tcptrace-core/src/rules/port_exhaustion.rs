@@ -174,7 +174,10 @@ impl PortExhaustion {
     }
 
     pub(super) fn take_evicted(&mut self, evictions: &mut Evictions) {
-        evictions.add("port_exhaustion", std::mem::take(&mut self.evicted));
+        evictions.add(
+            Kind::PortExhaustion.name(),
+            std::mem::take(&mut self.evicted),
+        );
     }
 
     /// Judges at a full second; returns the next that is of interest.

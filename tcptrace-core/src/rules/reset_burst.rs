@@ -199,7 +199,7 @@ impl ResetBurst {
     }
 
     pub(super) fn take_evicted(&mut self, evictions: &mut Evictions) {
-        evictions.add("reset_burst", std::mem::take(&mut self.evicted));
+        evictions.add(Kind::ResetBurst.name(), std::mem::take(&mut self.evicted));
     }
 
     /// Judges at a full second; returns the next that is of interest.

@@ -155,7 +155,10 @@ impl TimeWaitPileup {
     }
 
     pub(super) fn take_evicted(&mut self, evictions: &mut Evictions) {
-        evictions.add("time_wait_pileup", std::mem::take(&mut self.evicted));
+        evictions.add(
+            Kind::TimeWaitPileup.name(),
+            std::mem::take(&mut self.evicted),
+        );
     }
 
     /// Judges at a full second; returns the next that is of interest.

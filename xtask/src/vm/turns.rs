@@ -190,7 +190,7 @@ impl<'a> Turns<'a> {
             // Seen: with several processors under emulation this kernel's allocator dies in
             // cmpxchg16b, about one run in ten; not with one.
             (Accelerator::Tcg, Line::V6_12) => 1,
-            // Seen twice in three runs: one of several emulated processors is late to see that a
+            // Seen in two runs of four: one of several emulated processors is late to see that a
             // breakpoint is gone from a function that is attached to (`Machine::patched_late`).
             (Accelerator::Tcg, Line::Newest) => 1,
             _ => 2,
